@@ -1,0 +1,1 @@
+"""R3++ as a library: no Dagster, no globals, nothing heavy at import."""

@@ -1,0 +1,24 @@
+"""InfographicVQA: questions about infographics (Mathew et al. 2022, arXiv 2104.12756).
+
+Train and validation come from different mirrors of the same pictures; the test answers are hidden.
+"""
+
+from r3pp_core.datasets.spec import DatasetSpec, HubSource
+
+TRAIN_REPO, TRAIN_REVISION = "vidore/infovqa_train", "main"
+EVALUATION_REPO, EVALUATION_REVISION = "lmms-lab/DocVQA", "main"
+
+SPEC = DatasetSpec(
+    name="infovqa",
+    title="InfoVQA (infographics)",
+    sources={
+        "train": HubSource(TRAIN_REPO, TRAIN_REVISION, "data", "train"),
+        "val": HubSource(EVALUATION_REPO, EVALUATION_REVISION, "InfographicVQA", "validation"),
+        "test": HubSource(EVALUATION_REPO, EVALUATION_REVISION, "InfographicVQA", "test"),
+    },
+    question=("question", "query"),
+    answers=("answers", "answer"),
+    metric="anls",
+    prompt="Answer the question using a single word or phrase.",
+    meta={"question_id": ("questionId",), "answer_type": ("answer_type",)},
+)

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, intervals, scoring of prediction files, plots and the report page."""

@@ -1,0 +1,115 @@
+"""Samples sorted into scored rows by data set, arm and level; what cannot be scored is counted or named."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from r3pp_core.errors import R3Error
+from r3pp_core.evaluation.metrics import METRICS
+
+SUBSETS: Final[dict[Any, str]] = {0: "human", 1: "augmented"}
+"""`meta.human_or_machine` of HuggingFaceM4/ChartQA (0 human, 1 machine) by the names in ChartQA's tables."""
+
+_REQUIRED: Final = ("id", "dataset", "arm", "level", "image_sha256", "answers", "prediction")
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """What scoring keeps of a sample: `scores` follow the order of METRICS."""
+
+    id: str
+    picture: str
+    scores: tuple[float, ...]
+    subset: str | None
+    operators: tuple[str, ...]
+
+
+ByLevel = Mapping[float, Sequence[ScoredRow]]  # rows in the order of their ids
+Arms = Mapping[str, ByLevel]
+
+
+def score_row(sample: Mapping[str, Any]) -> dict[str, float]:
+    """Every metric of one sample that has reference answers.
+
+    Raises:
+        R3Error: the sample has no reference answer.
+    """
+    return {name: metric(sample["prediction"], sample["answers"]) for name, metric in METRICS.items()}
+
+
+def level_key(level: float) -> str:
+    """A damage level as the results' JSON key: 0 -> "0", 0.8 -> "0.8"."""
+    return f"{level:g}"
+
+
+def group_samples(
+    samples: Iterable[Mapping[str, Any]],
+) -> tuple[Mapping[str, Arms], dict[str, dict[str, int]]]:
+    """Scored rows by data set, arm and level, each list in the order of ids; and the counts of rows.
+
+    Raises:
+        R3Error: no samples, a sample without a field or with an impossible level, or a repeated row.
+    """
+    found: dict[tuple[str, str, float], dict[str, ScoredRow]] = defaultdict(dict)
+    ids: dict[str, set[str]] = defaultdict(set)
+    answerless: dict[str, set[str]] = defaultdict(set)
+    scored: dict[tuple[str, tuple[str, ...]], tuple[float, ...]] = {}  # levels often repeat a prediction
+    for sample in samples:
+        _check(sample)
+        dataset = sample["dataset"]
+        ids[dataset].add(sample["id"])
+        if not sample["answers"]:
+            answerless[dataset].add(sample["id"])
+            continue
+        rows = found[dataset, sample["arm"], round(float(sample["level"]), 6)]
+        if sample["id"] in rows:
+            raise R3Error(
+                f"row {sample['id']} appears twice for arm {sample['arm']} at level {sample['level']:g}; "
+                "score one run's samples at a time"
+            )
+        key = (sample["prediction"], tuple(sample["answers"]))
+        if key not in scored:
+            scored[key] = tuple(score_row(sample).values())
+        rows[sample["id"]] = _scored_row(sample, scored[key])
+    if not ids:
+        raise R3Error("there is no sample to score; run the evaluation first")
+    groups: dict[str, dict[str, dict[float, list[ScoredRow]]]] = {}
+    for dataset, arm, level in sorted(found):
+        by_id = found[dataset, arm, level]
+        groups.setdefault(dataset, {}).setdefault(arm, {})[level] = [by_id[key] for key in sorted(by_id)]
+    num_samples = {
+        dataset: {
+            "original": len(ids[dataset]),
+            "effective": len(ids[dataset] - answerless[dataset]),
+            "answerless": len(answerless[dataset]),
+        }
+        for dataset in sorted(ids)
+    }
+    return groups, num_samples
+
+
+def column(rows: Sequence[ScoredRow], metric: str) -> np.ndarray:
+    """Scores (n,) of one metric."""
+    return np.array([row.scores[list(METRICS).index(metric)] for row in rows])
+
+
+def _check(sample: Mapping[str, Any]) -> None:
+    missing = [key for key in _REQUIRED if sample.get(key) is None]
+    if missing:
+        raise R3Error(f"sample {sample.get('id', '(no id)')} has no {', '.join(missing)}; write it again with predict")
+    level = sample["level"]
+    if not (isinstance(level, int | float) and math.isfinite(level) and 0 <= level <= 1):
+        raise R3Error(f"sample {sample['id']} has level {level!r}; a damage level is a number from 0 to 1")
+
+
+def _scored_row(sample: Mapping[str, Any], scores: tuple[float, ...]) -> ScoredRow:
+    kind = (sample.get("meta") or {}).get("human_or_machine")
+    if kind is not None and kind not in SUBSETS:
+        raise R3Error(f"sample {sample['id']} has human_or_machine {kind!r}; it is 0 (human) or 1 (machine)")
+    operators = tuple(sorted({operator["name"] for operator in sample.get("operators") or ()}))
+    subset = None if kind is None else SUBSETS[kind]
+    return ScoredRow(sample["id"], sample["image_sha256"], scores, subset, operators)

@@ -1,0 +1,182 @@
+"""The report: one HTML page that carries its style, plots and pictures, and asks the network for nothing."""
+
+import base64
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from r3pp_core.errors import R3Error
+from r3pp_core.evaluation import plots
+from r3pp_core.evaluation.cases import OUTCOMES, SHOWN_OUTCOMES, Case, choose_cases
+from r3pp_core.evaluation.comparison import BASE, R3
+from r3pp_core.evaluation.scoring import signed_interval
+from r3pp_core.pictures import DECODE_ERRORS, open_picture, picture_inside
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PICTURE_SIDE_PX: Final = 340
+EVIDENCE_SIDE_PX: Final = 150
+_JPEG_QUALITY: Final = 82
+
+DamagedImage = Callable[[Mapping[str, Any]], "Image.Image"]
+
+
+def write_report(
+    results: Mapping[str, Any],
+    samples: Iterable[Mapping[str, Any]],
+    out_path: Path,
+    image_root: Path,
+    heading: str | None = None,
+    damaged_image: DamagedImage | None = None,
+) -> None:
+    """Write the page of `score_samples`' results to `out_path`, whole or not at all.
+
+    `samples` are those that were scored; twelve of them become cases. `damaged_image(sample)` draws the
+    picture as the model saw it. A picture that cannot be opened is said in its case. `heading` becomes a
+    banner on top.
+
+    Raises:
+        R3Error: `out_path` cannot be written.
+    """
+    page = render_report(results, samples, image_root, heading, damaged_image)
+    draft = out_path.with_name(f".{out_path.name}.{os.getpid()}.draft")
+    try:
+        out_path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(out_path)
+    except OSError as error:
+        raise R3Error(f"cannot write the report {out_path}: {error.strerror}; choose another place") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def render_report(
+    results: Mapping[str, Any],
+    samples: Iterable[Mapping[str, Any]],
+    image_root: Path,
+    heading: str | None = None,
+    damaged_image: DamagedImage | None = None,
+) -> str:
+    """The page as one HTML text; every value is escaped by the template engine."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("r3pp_core.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": _percent,
+        "signed_interval": lambda entry: signed_interval(entry).replace("-", "\u2212"),
+        "arm_title": plots.arm_title,
+        "metric_title": plots.metric_title,
+    }
+    cases = choose_cases(results, samples)
+    return environment.get_template("report.html.jinja").render(
+        heading=heading,
+        results=results,
+        datasets=[_dataset_view(results, name) for name in results["results"]],
+        summary=_summary(results),
+        signature=_flat_signature(results["signature"]),
+        outcomes=OUTCOMES,
+        shown_outcomes=SHOWN_OUTCOMES,
+        num_outcomes=cases.num_outcomes,
+        case_levels=cases.levels,
+        cases=[_case_view(case, image_root, damaged_image) for case in cases.shown],
+    )
+
+
+def _dataset_view(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the template shows of a data set: its table rows and its plots as data addresses."""
+    arms = results["results"][name]
+    levels = sorted({level for by_level in arms.values() for level in by_level}, key=float)
+    main = [arm for arm in plots.ARM_TITLES if arm in arms]
+    ablations = sorted(set(arms) - set(plots.ARM_TITLES))
+    ablation_levels = [level for level in levels if any(level in arms[arm] for arm in ablations)]
+    top = max(ablation_levels, key=float, default=None)
+    has_operators = any(results["operators"][name].get(arm) for arm in (BASE, R3))
+    return {
+        "name": name,
+        "metric": results["primary"][name],
+        "counts": results["n-samples"][name],
+        "levels": levels,
+        "main": main,
+        "ablations": ablations,
+        "ablation_levels": ablation_levels,
+        "curves": _png_address(plots.robustness_curves(results, name)),
+        "ablation_plot": _png_address(plots.ablation_bars(results, name, top)) if top is not None else None,
+        "ablation_plot_level": top,
+        "operator_plot": _png_address(plots.operator_bars(results, name)) if has_operators else None,
+    }
+
+
+def _summary(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One line a data set: the paired difference R3 - base, clean and at the highest level they share."""
+    lines = []
+    for name, compared in results["differences"].items():
+        by_level = compared.get(f"{R3} - {BASE}", {})
+        if by_level:
+            ends = list(dict.fromkeys((min(by_level, key=float), max(by_level, key=float))))
+            areas = results["robustness"][name].get(R3, {}).get("area_differences", {})
+            lines.append(
+                {
+                    "name": name,
+                    "metric": results["primary"][name],
+                    "ends": [(level, by_level[level]) for level in ends],
+                    "area": areas.get(f"{R3} - {BASE}"),
+                }
+            )
+    return lines
+
+
+def _flat_signature(signature: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for key, value in signature.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        flat += _flat_signature(value, f"{name} · ") if isinstance(value, Mapping) else [(name, str(value))]
+    return flat
+
+
+def _case_view(case: Case, image_root: Path, damaged_image: DamagedImage | None) -> dict[str, Any]:
+    def stored(path: str, side_px: int) -> dict[str, str | None]:
+        return _thumbnail(lambda: open_picture(picture_inside(image_root, path)), side_px)
+
+    return {
+        "case": case,
+        "picture": stored(case.r3["image_path"], PICTURE_SIDE_PX),
+        "damaged": _thumbnail(lambda: damaged_image(case.r3), PICTURE_SIDE_PX) if damaged_image else None,
+        "operators": ", ".join(f"{o['name']} {o['strength']:.2f}" for o in case.r3.get("operators") or ()),
+        "evidence": [
+            {**hit, "picture": stored(hit["image_path"], EVIDENCE_SIDE_PX)}
+            for hit in case.r3.get("evidence") or ()
+            if hit.get("image_path")
+        ],
+    }
+
+
+def _thumbnail(draw: Callable[[], "Image.Image"], side_px: int) -> dict[str, str | None]:
+    """The picture as a JPEG data address that fits into a square of `side_px`, or why there is none."""
+    try:
+        picture = draw().convert("RGB")
+    except (R3Error, *DECODE_ERRORS) as error:
+        return {"address": None, "missing": str(error)}
+    picture.thumbnail((side_px, side_px))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+    return {"address": f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", "missing": None}
+
+
+def _png_address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

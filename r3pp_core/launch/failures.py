@@ -1,0 +1,113 @@
+"""Why a job failed, and what to do about it: told from structured messages, never from its output."""
+
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from r3pp_core.errors import R3Error
+
+FailureKind = Literal["bad_input", "out_of_memory", "non_finite_loss", "lost_rank", "error"]
+
+MAX_REASON_CHARS = 4000
+OUT_OF_MEMORY_TYPES = {"OutOfMemoryError", "MemoryError"}
+OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+REMEDIES: dict[FailureKind, str] = {
+    "bad_input": "correct the value that the message names",
+    "out_of_memory": "lower --batch_size or --max_pixels, use --use_lora, or share the model over more GPUs with --backend fsdp",
+    "non_finite_loss": "look at the last losses in progress.jsonl, then lower the learning rate or use --bf16 instead of --fp16",
+    "lost_rank": "SIGKILL mostly comes from the system's out-of-memory killer: look at `dmesg`, then run again to go on from the last checkpoint",
+    "error": "the traceback is in the output above",
+}
+
+
+class LaunchFailed(R3Error):  # noqa: N818 - the outcome of a launch, beside JobResult
+    """A job that started and failed. Where the job itself raised an R3Error, the text is that sentence unchanged."""
+
+    def __init__(self, sentence: str, kind: FailureKind, exit_code: int, cause: Mapping[str, Any] | None) -> None:
+        super().__init__(sentence)
+        self.kind: FailureKind = kind
+        self.exit_code = exit_code
+        self.cause = cause
+
+    @property
+    def remedy(self) -> str:
+        return REMEDIES[self.kind]
+
+    @property
+    def retry_helps(self) -> bool:
+        """Whether the same job may succeed when started again: the rest fails in the same way each time."""
+        return self.kind in ("lost_rank", "error")
+
+
+class NonFiniteLossError(R3Error):
+    """The loss is NaN or infinite; `message` is a whole sentence with the step and the remedy."""
+
+
+def describe(error: BaseException, rank: int) -> dict[str, Any]:
+    """The fields of a "failed" message for an exception that a rank raised."""
+    reason = str(error)
+    if len(reason) > MAX_REASON_CHARS:
+        reason = f"{reason[:MAX_REASON_CHARS]} ... ({len(reason) - MAX_REASON_CHARS} characters more)"
+    return {
+        "error_type": type(error).__name__,
+        "message": reason,
+        "user_error": isinstance(error, R3Error),
+        "exit_code": error.exit_code if isinstance(error, R3Error) else 1,
+        "rank": rank,
+    }
+
+
+def describe_lost(rank: int, exit_code: int) -> dict[str, Any]:
+    """The fields of a "failed" message for a rank that ended without a word; `exit_code` is negative for a signal."""
+    name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else f"signal {-exit_code}"
+    how = f"was killed by {name}" if exit_code < 0 else f"exited with code {exit_code}"
+    return {
+        "error_type": "LostRank",
+        "message": f"rank {rank} {how}",
+        "user_error": False,
+        "exit_code": 1,
+        "rank": rank,
+        "signal": name if exit_code < 0 else None,
+    }
+
+
+def kind_of(failure: Mapping[str, Any]) -> FailureKind:
+    if failure["error_type"] == "NonFiniteLossError":
+        return "non_finite_loss"
+    if failure["user_error"]:
+        return "bad_input"
+    if failure.get("signal"):
+        return "lost_rank"
+    phrases = any(phrase in failure["message"].lower() for phrase in OUT_OF_MEMORY_PHRASES)
+    return "out_of_memory" if failure["error_type"] in OUT_OF_MEMORY_TYPES or phrases else "error"
+
+
+def root_cause(failures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The failure that brought the others about: the first, except that a killed rank makes its peers raise.
+
+    A peer's exception about a broken connection can be written before torchrun sees that the rank is gone. SIGABRT
+    does not count as such a cause: it is how torch itself ends a rank whose peer has gone.
+    """
+    if not failures:
+        return None
+    killed = next((f for f in failures if f.get("signal") not in (None, "SIGABRT", "SIGTERM")), None)
+    return killed if killed and kind_of(failures[0]) == "error" else failures[0]
+
+
+def launch_failed(name: str, exit_code: int, failures: Sequence[Mapping[str, Any]]) -> LaunchFailed:
+    """The error for a job that ended with `exit_code` (negative: the starter itself died by a signal)."""
+    cause = root_cause(failures)
+    if cause is None and exit_code < 0:
+        lost = f"{name} failed: torchrun was killed by {signal.Signals(-exit_code).name}"
+        return LaunchFailed(f"{lost}; {REMEDIES['lost_rank']}", "lost_rank", 1, None)
+    if cause is None:
+        silent = f"{name} ended with code {exit_code} before any rank said why; {REMEDIES['error']}"
+        return LaunchFailed(silent, "error", 1, None)
+    kind = kind_of(cause)
+    if cause["user_error"]:
+        return LaunchFailed(cause["message"], kind, cause["exit_code"], cause)
+    what = (
+        cause["message"] if "signal" in cause else f"{cause['error_type']} on rank {cause['rank']}: {cause['message']}"
+    )
+    return LaunchFailed(f"{name} failed: {what}; {REMEDIES[kind]}", kind, cause["exit_code"], cause)

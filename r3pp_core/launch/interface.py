@@ -1,0 +1,62 @@
+"""What every launcher takes and gives: callers know these types and never which launcher runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from r3pp_core.progress import Progress
+
+Message = dict[str, Any]
+OnMessage = Callable[[Message], None]
+
+
+class LaunchConfig(BaseModel):
+    """How a job is started; what it computes is in the job's own config.
+
+    `stop_grace_s` is the time that the job has for a clean end (saving a checkpoint) after a stop request.
+    `env` is added to the job's environment and wins over what the launcher sets by default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    launcher: Literal["local", "slurm"] = "local"
+    num_processes: int = Field(default=1, ge=1)
+    stop_grace_s: float = Field(default=60, ge=0)
+    poll_s: float = Field(default=0.5, gt=0)
+    env: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A Python module to run in every process. `run_dir` holds its messages, its lock and its stop request."""
+
+    module: str
+    args: list[str]
+    run_dir: Path
+    backend: Literal["single", "fsdp", "deepspeed"] = "single"
+    name: str = "training"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A job that ended by itself with exit code 0; `stopped` says that it did so because it was asked to."""
+
+    launch_id: str
+    exit_code: int
+    wall_s: float
+    num_messages: int
+    last_message: Message | None
+    stopped: bool
+
+
+class Launcher(Protocol):
+    def run(self, job: Job, on_message: OnMessage, progress: Progress) -> JobResult:
+        """Run `job` to its end, giving each of its messages to `on_message` as it comes.
+
+        Raises LaunchFailed when the job fails, R3Error when it cannot be started. Whatever interrupts the call
+        is raised again after the job was asked to stop, had its grace time, and nothing of it is left.
+        """
+        ...

@@ -1,0 +1,181 @@
+"""LocalLauncher: torchrun on this machine, watched from start to end, with nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from r3pp_core.errors import UsageError
+from r3pp_core.launch.failures import launch_failed, root_cause
+from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, Message, OnMessage
+from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, MessageReader
+from r3pp_core.launch.orphans import PARENT_VARIABLE
+from r3pp_core.launch.run_dir import clear_stop, refuse_if_held, request_stop
+from r3pp_core.launch.tree import ProcessTree
+from r3pp_core.progress import Progress
+
+TERM_GRACE_S = 5.0
+
+
+class LocalLauncher:
+    """Starts a job with torchrun, for one process too, so that there is one way to start, watch and stop."""
+
+    def __init__(self, config: LaunchConfig) -> None:
+        self.config = config
+
+    def command(self, job: Job) -> list[str]:
+        """`--standalone` lets torchrun's own store bind a free port, so two launches never meet on one."""
+        if job.backend == "deepspeed":
+            raise UsageError(
+                "backend 'deepspeed' cannot be launched from here yet; use --backend fsdp, or start it by hand: "
+                f"deepspeed --num_gpus={self.config.num_processes} --module {job.module} --backend deepspeed ..."
+            )
+        torchrun = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(self.config.num_processes)]
+        return [
+            *(sys.executable, "-m", "r3pp_core.launch.torchrun", str(job.run_dir)),
+            *(*torchrun, "--module", job.module, *job.args),
+        ]
+
+    def environment(self, launch_id: str) -> dict[str, str]:
+        threads = max(1, len(os.sched_getaffinity(0)) // self.config.num_processes)
+        defaults = {"OMP_NUM_THREADS": str(threads), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{TERM_GRACE_S:.0f}"}
+        ours = {"PYTHONUNBUFFERED": "1", LAUNCH_ID_VARIABLE: launch_id, PARENT_VARIABLE: str(os.getpid())}
+        return {**defaults, **os.environ, **self.config.env, **ours}
+
+    def run(self, job: Job, on_message: OnMessage, progress: Progress) -> JobResult:
+        """See Launcher.run. Must be called from a thread that lives until it returns: torchrun dies with it."""
+        command = self.command(job)
+        job.run_dir.mkdir(parents=True, exist_ok=True)
+        refuse_if_held(job.run_dir)
+        clear_stop(job.run_dir)
+        launch_id = uuid.uuid4().hex
+        relay = _Relay(MessageReader(job.run_dir, launch_id), on_message)
+        tree = ProcessTree(launch_id)
+        start = time.monotonic()
+        with _sigterm_raises():
+            try:
+                process = subprocess.Popen(
+                    command, env=self.environment(launch_id), stdin=subprocess.DEVNULL, start_new_session=True
+                )
+                progress(f"{job.name}: started {self.config.num_processes} processes under torchrun, pid {process.pid}")
+                try:
+                    self._watch(process, tree, relay, deadline=None)
+                except BaseException as error:
+                    self._stop(process, tree, relay, job, error, progress)
+                    raise
+            finally:
+                _leave_nothing(tree, job, progress)
+            exit_code = process.wait()
+        relay.finish(job.name, progress)
+        if exit_code != 0:
+            raise launch_failed(job.name, exit_code, relay.failures)
+        return JobResult(
+            launch_id=launch_id,
+            exit_code=exit_code,
+            wall_s=time.monotonic() - start,
+            num_messages=relay.num_messages,
+            last_message=relay.last_message,
+            stopped=relay.stopped,
+        )
+
+    def _watch(
+        self, process: "subprocess.Popen[bytes]", tree: ProcessTree, relay: "_Relay", deadline: float | None
+    ) -> None:
+        """Until the process ends or `deadline` passes: remember its descendants and pass its messages on."""
+        while deadline is None or time.monotonic() < deadline:
+            tree.remember(process.pid)
+            relay.poll()
+            try:
+                process.wait(timeout=self.config.poll_s)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+    def _stop(
+        self,
+        process: "subprocess.Popen[bytes]",
+        tree: ProcessTree,
+        relay: "_Relay",
+        job: Job,
+        error: BaseException,
+        progress: Progress,
+    ) -> None:
+        """Ask for a clean end and give it its time; a second interrupt ends the wait."""
+        request_stop(job.run_dir, f"the launcher was interrupted by {type(error).__name__}")
+        grace_s = self.config.stop_grace_s
+        progress(f"{job.name}: stop requested ({type(error).__name__}), waiting up to {grace_s:g} s for a clean end")
+        self._watch(process, tree, relay, deadline=time.monotonic() + grace_s)
+        relay.finish(job.name, progress)
+        ended = "stopped cleanly" if relay.stopped else "did not report a clean stop"
+        progress(f"{job.name}: {ended}")
+
+
+class _Relay:
+    """Passes messages on as they come, and keeps failures back until it is known which one was the cause."""
+
+    def __init__(self, reader: MessageReader, on_message: OnMessage) -> None:
+        reader.skip_existing()
+        self._reader = reader
+        self._on_message = on_message
+        self._delivering = False
+        self.failures: list[Message] = []
+        self.num_messages = 0
+        self.last_message: Message | None = None
+        self.stopped = False
+
+    def poll(self) -> None:
+        for message in self._reader.read():
+            self.num_messages += 1
+            if message["kind"] == "failed":
+                self.failures.append(message)
+                continue
+            self.last_message = message
+            self.stopped = self.stopped or message["kind"] == "stopped"
+            self._deliver(message)
+
+    def finish(self, name: str, progress: Progress) -> None:
+        """Read what is left, and deliver the failure that caused the others."""
+        self.poll()
+        if cause := root_cause(self.failures):
+            self._deliver(dict(cause))
+        if self._reader.num_unreadable:
+            progress(f"{name}: {self._reader.num_unreadable} torn lines in progress.jsonl were passed over")
+
+    def _deliver(self, message: Message) -> None:
+        """A callback that was interrupted or raised is not called again: what it raised is already on its way up."""
+        if not self._delivering:
+            self._delivering = True
+            self._on_message(message)
+            self._delivering = False
+
+
+def _leave_nothing(tree: ProcessTree, job: Job, progress: Progress) -> None:
+    killed, survivors = tree.end(TERM_GRACE_S)
+    if killed:
+        progress(f"{job.name}: killed {killed} processes that did not end by themselves")
+    if survivors:
+        progress(f"{job.name}: processes {survivors} survive even SIGKILL (stuck in the kernel); look at the machine")
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit(143) while a job runs, unless someone (Dagster) has a handler of their own."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

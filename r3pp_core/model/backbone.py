@@ -1,0 +1,125 @@
+"""Loading a Qwen3-VL of any size, from a folder or by its name on the Hub."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.artefact import content_hash_of, hash_json
+from r3pp_core.errors import R3Error
+
+ARCHITECTURE = "qwen3_vl"
+PLACEHOLDER = "<|vision_pad|>"
+REQUIRED_TOKENS = (
+    PLACEHOLDER,
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+)
+FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
+SHA256_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded model with what its inputs need. `hash` covers config and weights, not the dtype."""
+
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+    name: str
+    hash: str
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.model.config.text_config.hidden_size)
+
+
+def load_backbone(
+    name_or_dir: str | Path, revision: str | None = None, dtype: str = "float32", device: str = "cpu"
+) -> Backbone:
+    """Load from safetensors only, in `dtype` (float32, bfloat16, float16), in evaluation mode.
+
+    Raises R3Error when the folder or the Hub does not have it, when it is of another architecture, or when any
+    weight is missing or unexpected.
+    """
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, Qwen3VLForConditionalGeneration
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    folder = _local_folder(str(name_or_dir), revision)
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(folder)
+            if config.model_type != ARCHITECTURE:
+                raise R3Error(f"{name_or_dir} is a {config.model_type} model; this project needs a {ARCHITECTURE}")
+            model, info = Qwen3VLForConditionalGeneration.from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise R3Error(f"{name_or_dir} does not load ({error}); fetch or build it again") from error
+    refuse_key_differences(str(name_or_dir), info["missing_keys"], info["unexpected_keys"])
+    absent = [token for token in REQUIRED_TOKENS if token not in tokenizer.get_vocab()]
+    if absent:
+        raise R3Error(f"the tokenizer of {name_or_dir} lacks {', '.join(absent)}; use a Qwen3-VL tokenizer")
+    return Backbone(model.to(device).eval(), tokenizer, image_processor, str(name_or_dir), weights_hash(folder))
+
+
+def refuse_key_differences(source: str, missing: Any, unexpected: Any) -> None:
+    """Raise R3Error naming some of the keys unless both are empty."""
+    if missing or unexpected:
+        raise R3Error(
+            f"{source} does not fit this model: {len(missing)} weights missing {sorted(missing)[:3]}, "
+            f"{len(unexpected)} unexpected {sorted(unexpected)[:3]}; it was saved with another configuration"
+        )
+
+
+def weights_hash(folder: Path) -> str:
+    """One hash over config.json and every safetensors file; known hashes are not computed again."""
+    return hash_json({path.name: _file_hash(path) for path in sorted([folder / "config.json", *_weights(folder)])})
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _file_hash(path: Path) -> str:
+    # In the Hub's cache a large file is a link to a blob that is named by its sha256.
+    blob = path.resolve().name
+    return blob if path.is_symlink() and len(blob) == SHA256_LENGTH else content_hash_of(path)
+
+
+def _local_folder(name: str, revision: str | None) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    if name.count("/") != 1 or name.startswith((".", "/")):
+        raise R3Error(f"no model folder {name}; build or fetch it first (`r3pp download-models`)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise R3Error(
+            f"{name} is neither a folder nor to be had from the Hub ({error.__class__.__name__}); "
+            "run `r3pp download-models --backbone` where there is a network"
+        ) from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars of transformers in our logs, and the caller's choice back afterwards."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

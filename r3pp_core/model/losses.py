@@ -1,0 +1,50 @@
+"""The loss terms of METHOD 6, each over plain tensors. B rows; gate [B, 3] = text evidence, image evidence, own vision."""
+
+import torch  # noqa: TID253 - torch functions; imported inside functions only
+from torch import Tensor, nn  # noqa: TID253 - see above
+
+ALIGN_TEMPERATURE = 0.07
+MIN_PAIRS = 2
+
+
+def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum over answer tokens. [n, V], [n] -> scalar in fp32."""
+    return nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def gate_target(c_vis: Tensor, c_text: Tensor, available: Tensor) -> Tensor:
+    """Normalised [1 - c_text, 1 - c_vis, c_vis] over what is available; own vision alone where that is all zero."""
+    wanted = torch.stack([1 - c_text, 1 - c_vis, c_vis], dim=-1) * available
+    total = wanted.sum(dim=-1, keepdim=True)
+    own_vision = torch.tensor([0.0, 0.0, 1.0], device=wanted.device).expand_as(wanted)
+    return torch.where(total > 0, wanted / total.clamp_min(1e-9), own_vision)
+
+
+def gate_loss(gate: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of the two distributions, mean over rows."""
+    return (gate - target).square().sum(dim=-1).mean()
+
+
+def confidence_loss(predicted: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
+    """Mean squared error of [B, 2] against the simulator's truth."""
+    return (predicted - torch.stack([c_vis, c_text], dim=-1)).square().mean()
+
+
+def negative_entropy(gate: Tensor) -> Tensor:
+    """Minus the entropy of the gate in nats, mean over rows; a zero weight contributes nothing."""
+    return torch.xlogy(gate, gate).sum(dim=-1).mean()
+
+
+def align_loss(text: Tensor, image: Tensor, both: Tensor) -> tuple[Tensor, int]:
+    """Symmetric InfoNCE between unit vectors [B, b] of the rows that have both kinds of evidence, and their number.
+
+    With fewer than two such rows there is nothing to tell apart: the loss is zero.
+    """
+    text, image = text[both], image[both]
+    num_pairs = len(text)
+    if num_pairs < MIN_PAIRS:
+        return text.sum() * 0.0, num_pairs
+    similarity = text @ image.T / ALIGN_TEMPERATURE
+    own = torch.arange(num_pairs, device=text.device)
+    loss = nn.functional.cross_entropy(similarity, own) + nn.functional.cross_entropy(similarity.T, own)
+    return loss / 2, num_pairs

@@ -1,0 +1,108 @@
+"""The modules that turn evidence into soft tokens and decide how far to trust it (METHOD 5).
+
+B batch, k hits, d embedding length, b bottleneck width, N tokens of a group, D hidden size of the backbone.
+This file is imported inside functions only: it defines torch modules, so it needs torch at its head.
+"""
+
+import torch  # noqa: TID253 - defines torch modules; imported inside functions only
+from torch import Tensor, nn  # noqa: TID253 - see above
+
+NUM_SOURCES = 3  # text evidence, image evidence, own vision
+
+
+def mix(tokens: Tensor, null: Tensor, g: Tensor, norm: Tensor) -> Tensor:
+    """token = g e + (1 - g) e_null with |e| = |e_null| = norm. [B, N, D], [N, D], [B] in [0, 1] -> [B, N, D].
+
+    A plain scale g e would do nothing: the backbone's RMSNorm cancels it.
+    """
+    weight = g[:, None, None]
+    return weight * to_norm(tokens, norm) + (1 - weight) * to_norm(null, norm)
+
+
+def to_norm(vectors: Tensor, norm: Tensor) -> Tensor:
+    return nn.functional.normalize(vectors, dim=-1) * norm
+
+
+def weighted_mean(vectors: Tensor, weights: Tensor) -> Tensor:
+    """[B, k, d], [B, k] with zeros where there is no hit -> [B, d]."""
+    return (vectors * weights[..., None]).sum(dim=1)
+
+
+class EvidenceTokens(nn.Module):
+    """k embeddings -> N tokens: learned queries attend to the hits, whose score weights are the attention's prior.
+
+    With zero weight a hit has no influence at all. Used as PrefixEnhancer (text) and VisualMemory (images).
+    """
+
+    def __init__(self, d: int, b: int, num_tokens: int, D: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(d, b)
+        self.queries = nn.Parameter(torch.randn(num_tokens, b) * b**-0.5)
+        self.keys = nn.Linear(b, b, bias=False)
+        self.values = nn.Linear(b, b, bias=False)
+        self.widen = nn.Sequential(nn.LayerNorm(b), nn.Linear(b, 2 * b), nn.GELU(), nn.Linear(2 * b, b))
+        self.out = nn.Linear(b, D)
+        self.null = nn.Parameter(torch.randn(num_tokens, D))
+
+    def forward(self, vectors: Tensor, weights: Tensor) -> Tensor:
+        """[B, k, d], [B, k] -> [B, N, D]. A row whose weights are all zero gives finite tokens that mean nothing."""
+        hits = nn.functional.gelu(self.project(vectors))
+        affinity = torch.einsum("nb,rkb->rnk", self.queries, self.keys(hits)) * self.queries.shape[-1] ** -0.5
+        prior = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
+        attention = (affinity + prior[:, None, :]).softmax(dim=-1)
+        seen = self.queries + attention @ self.values(hits)
+        return self.out(seen + self.widen(seen))
+
+
+class PrefixEnhancer(EvidenceTokens):
+    """Text evidence as soft tokens."""
+
+
+class VisualMemory(EvidenceTokens):
+    """Image evidence as soft tokens."""
+
+
+class LatentImputation(nn.Module):
+    """Learned tokens that stand in for what the picture has lost; weighted by 1 - c_vis outside."""
+
+    def __init__(self, num_tokens: int, D: int) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(num_tokens, D))
+        self.null = nn.Parameter(torch.randn(num_tokens, D))
+
+
+class MemoryAligner(nn.Module):
+    """Text and image evidence in one space of width b, as unit vectors."""
+
+    def __init__(self, text_dim: int, image_dim: int, b: int) -> None:
+        super().__init__()
+        self.text = nn.Sequential(nn.Linear(text_dim, b), nn.GELU(), nn.Linear(b, b))
+        self.image = nn.Sequential(nn.Linear(image_dim, b), nn.GELU(), nn.Linear(b, b))
+
+    def forward(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted means of the hits [B, text_dim], [B, image_dim] -> two [B, b]."""
+        return nn.functional.normalize(self.text(text), dim=-1), nn.functional.normalize(self.image(image), dim=-1)
+
+
+class AdaptiveGate(nn.Module):
+    """How far to trust text evidence, image evidence and one's own vision: weights that sum to one."""
+
+    def __init__(self, num_features: int, b: int) -> None:
+        super().__init__()
+        self.logits = nn.Sequential(nn.Linear(num_features, b), nn.GELU(), nn.Linear(b, NUM_SOURCES))
+
+    def forward(self, features: Tensor, available: Tensor) -> Tensor:
+        """[B, F], bool [B, 3] -> [B, 3]. One softmax, with gradients; what is not available gets exactly zero."""
+        return self.logits(features).masked_fill(~available, float("-inf")).softmax(dim=-1)
+
+
+class ConfidenceHead(nn.Module):
+    """c_vis and c_text from what can be seen at run time."""
+
+    def __init__(self, num_features: int, b: int) -> None:
+        super().__init__()
+        self.logits = nn.Sequential(nn.Linear(num_features, b), nn.GELU(), nn.Linear(b, 2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, F] -> [B, 2]: c_vis, c_text in [0, 1]."""
+        return torch.sigmoid(self.logits(features))

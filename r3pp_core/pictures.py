@@ -1,0 +1,79 @@
+"""The one way a picture is opened: bounded, upright, without transparency, RGB."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r3pp_core.errors import R3Error
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_SOURCE_PIXELS = 100_000_000
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError)
+
+
+class PictureError(R3Error):
+    """A picture that cannot be used. `reason` is one of picture_missing, picture_undecodable, picture_too_large."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.reason, str(self))
+
+
+def picture_inside(image_root: Path, image_path: str) -> Path:
+    """`image_root / image_path`, refused when it would lead out of `image_root`."""
+    path = (image_root / image_path).resolve()
+    if not path.is_relative_to(image_root.resolve()):
+        raise PictureError("picture_missing", f"picture path {image_path!r} leads out of {image_root}")
+    return path
+
+
+def open_picture(source: Path | bytes, max_source_pixels: int = MAX_SOURCE_PIXELS) -> "Image.Image":
+    """Decode to RGB: first frame, EXIF orientation applied, transparency on white, 16 bit scaled to 8.
+
+    Raises PictureError for a missing, undecodable or oversized picture (the size is read before decoding).
+    """
+    from PIL import Image, ImageOps
+
+    name = str(source) if isinstance(source, Path) else "the picture"
+    if isinstance(source, Path) and not source.is_file():
+        raise PictureError("picture_missing", f"{source} does not exist")
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            if opened.width * opened.height > max_source_pixels:
+                raise PictureError(
+                    "picture_too_large",
+                    f"{name} has {opened.width} x {opened.height} pixels, more than {max_source_pixels}",
+                )
+            return _flatten(ImageOps.exif_transpose(opened))
+    except Image.DecompressionBombError as error:
+        raise PictureError("picture_too_large", f"{name}: {error}") from error
+    except DECODE_ERRORS as error:
+        raise PictureError("picture_undecodable", f"{name} does not decode ({error})") from error
+
+
+def _flatten(image: "Image.Image") -> "Image.Image":
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = image.point(lambda value: value / 256).convert("L")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def fit(image: "Image.Image", max_pixels: int, multiple: int = 1) -> "Image.Image":
+    """Shrink to at most `max_pixels`, keeping the aspect ratio; sides become multiples of `multiple`."""
+    from PIL import Image
+
+    scale = min(1.0, (max_pixels / (image.width * image.height)) ** 0.5)
+    width, height = (max(multiple, int(side * scale) // multiple * multiple) for side in image.size)
+    if (width, height) == image.size:
+        return image
+    return image.resize((width, height), Image.Resampling.BICUBIC)

@@ -1,0 +1,1 @@
+"""The embedded sample: one seeded world of facts drawn as phone screens, charts and infographics."""
