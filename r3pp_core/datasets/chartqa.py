@@ -3,7 +3,7 @@
 from r3pp_core.datasets.spec import DatasetSpec, HubSource
 
 REPO = "HuggingFaceM4/ChartQA"
-REVISION = "main"
+REVISION = "b605b6e08b57faf4359aeb2fe6a3ca595f99b6c5"
 
 SPEC = DatasetSpec(
     name="chartqa",

@@ -3,7 +3,7 @@
 from r3pp_core.datasets.spec import DatasetSpec, HubSource
 
 REPO = "rootsautomation/RICO-ScreenQA-Short"
-REVISION = "main"
+REVISION = "d432b8e9e191447b4d04d99e2740838d7319dac5"
 
 SPEC = DatasetSpec(
     name="screenqa",

@@ -12,7 +12,7 @@ from r3pp_core.evaluation import plots
 from r3pp_core.evaluation.cases import OUTCOMES, SHOWN_OUTCOMES, Case, choose_cases
 from r3pp_core.evaluation.comparison import BASE, R3
 from r3pp_core.evaluation.scoring import signed_interval
-from r3pp_core.pictures import DECODE_ERRORS, open_picture, picture_inside
+from r3pp_core.pictures import DECODE_ERRORS, PictureError, open_picture, picture_inside
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,17 +73,17 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": _percent,
-        "signed_interval": lambda entry: signed_interval(entry).replace("-", "\u2212"),
-        "arm_title": plots.arm_title,
-        "metric_title": plots.metric_title,
-    }
+    environment.filters["percent"] = _percent
+    environment.filters["signed_interval"] = lambda entry: signed_interval(entry).replace("-", "\u2212")
+    environment.filters["arm_title"] = plots.arm_title
+    environment.filters["metric_title"] = plots.metric_title
     cases = choose_cases(results, samples)
+    datasets = [_dataset_view(results, name) for name in results["results"]]
     return environment.get_template("report.html.jinja").render(
         heading=heading,
         results=results,
-        datasets=[_dataset_view(results, name) for name in results["results"]],
+        datasets=datasets,
+        ablation_levels=sorted({level for d in datasets for level in d["ablation_levels"]}, key=float),
         summary=_summary(results),
         signature=_flat_signature(results["signature"]),
         outcomes=OUTCOMES,
@@ -167,11 +167,18 @@ def _thumbnail(draw: Callable[[], "Image.Image"], side_px: int) -> dict[str, str
     try:
         picture = draw().convert("RGB")
     except (R3Error, *DECODE_ERRORS) as error:
-        return {"address": None, "missing": str(error)}
+        return {"address": None, "missing": _reason(error)}
     picture.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
     return {"address": f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", "missing": None}
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no picture, without the machine's own paths."""
+    if isinstance(error, PictureError):
+        return error.reason.replace("_", " ")
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _png_address(png: bytes) -> str:

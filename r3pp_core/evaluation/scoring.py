@@ -13,8 +13,8 @@ from r3pp_core.errors import R3Error
 from r3pp_core.evaluation import statistics
 from r3pp_core.evaluation.comparison import BASE, R3, by_operator, differences, robustness
 from r3pp_core.evaluation.grouping import SUBSETS, ScoredRow, group_samples, level_key
-from r3pp_core.evaluation.metrics import METRICS, METRICS_VERSION, NORMALISATION
-from r3pp_core.evaluation.signature import short_signature
+from r3pp_core.evaluation.metrics import METRICS, METRICS_VERSION
+from r3pp_core.evaluation.signature import METRICS_SIGNATURE, short_signature
 
 
 def score_samples(
@@ -59,7 +59,7 @@ def score_samples(
         "n-samples": num_samples,
         "versions": dict.fromkeys(METRICS, METRICS_VERSION),
         "higher_is_better": dict.fromkeys(METRICS, True),
-        "signature": {"metrics_version": METRICS_VERSION, "normalisation": NORMALISATION, **described},
+        "signature": {**described, **METRICS_SIGNATURE},
         "bootstrap": {
             "unit": "picture",
             "num_resamples": statistics.NUM_RESAMPLES,

@@ -11,6 +11,12 @@ from typing import Any, Final
 from r3pp_core.artefact import hash_json
 from r3pp_core.evaluation.metrics import METRICS_VERSION, NORMALISATION
 
+METRICS_SIGNATURE: Final[dict[str, Any]] = {
+    "metrics_version": METRICS_VERSION,
+    "normalisation": NORMALISATION,
+}
+"""The part of every signature that this package fills in; one passed in by a caller is replaced."""
+
 _LONGEST_PLAIN_VALUE: Final = 40  # characters; longer values, such as prompts, appear as a hash
 
 
@@ -21,7 +27,7 @@ def short_signature(metric: str, dataset: str, arm: str, signature: Mapping[str,
     entry.
     """
     parts = [metric, f"v:{METRICS_VERSION}", f"norm:{NORMALISATION[metric]}"]
-    for key in sorted(signature):
+    for key in sorted(signature.keys() - METRICS_SIGNATURE.keys()):
         value = signature[key]
         if isinstance(value, Mapping):
             owners = (arm, dataset, re.split("[-_]", arm)[0])

@@ -87,6 +87,14 @@ def download(
     )
 
 
+def is_current(dataset: str, out_dir: Path, config: DownloadConfig) -> bool:
+    """Whether `out_dir` holds what the config's local source holds now."""
+    assert config.source is not None, "the Hub's sources are pinned, they do not change"
+    spec, splits = dataset_spec(dataset), check_splits(config.splits)
+    source = local_source(spec, Path(config.source), splits)
+    return fresh_manifest(raw_target(out_dir), _request(spec, config, splits, source.identity)) is not None
+
+
 def _request(spec: DatasetSpec, config: DownloadConfig, splits: list[str], identity: str) -> Request:
     return Request(
         stage=f"raw/{spec.name}",

@@ -14,9 +14,9 @@ OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot alloc
 
 REMEDIES: dict[FailureKind, str] = {
     "bad_input": "correct the value that the message names",
-    "out_of_memory": "lower --batch_size or --max_pixels, use --use_lora, or share the model over more GPUs with --backend fsdp",
-    "non_finite_loss": "look at the last losses in progress.jsonl, then lower the learning rate or use --bf16 instead of --fp16",
-    "lost_rank": "SIGKILL mostly comes from the system's out-of-memory killer: look at `dmesg`, then run again to go on from the last checkpoint",
+    "out_of_memory": "lower --batch_size or --max_pixels, use --use_lora, or shard over more GPUs with --backend fsdp",
+    "non_finite_loss": "look at the last losses in progress.jsonl, lower the learning rate, or use --bf16 for --fp16",
+    "lost_rank": "look at `dmesg` (the system's out-of-memory killer sends SIGKILL), then run again to resume",
     "error": "the traceback is in the output above",
 }
 

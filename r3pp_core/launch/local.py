@@ -130,13 +130,13 @@ class _Relay:
         self.stopped = False
 
     def poll(self) -> None:
-        for message in self._reader.read():
-            self.num_messages += 1
-            if message["kind"] == "failed":
-                self.failures.append(message)
-                continue
-            self.last_message = message
-            self.stopped = self.stopped or message["kind"] == "stopped"
+        fresh = self._reader.read()
+        self.num_messages += len(fresh)
+        self.failures += [message for message in fresh if message["kind"] == "failed"]
+        events = [message for message in fresh if message["kind"] != "failed"]
+        self.last_message = events[-1] if events else self.last_message
+        self.stopped = self.stopped or any(message["kind"] == "stopped" for message in events)
+        for message in events:
             self._deliver(message)
 
     def finish(self, name: str, progress: Progress) -> None:

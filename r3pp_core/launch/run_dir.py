@@ -42,7 +42,7 @@ def hold_run_dir(run_dir: Path) -> Iterator[None]:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with _open_lock(run_dir) as file:
-        _take(file, run_dir)
+        _take(file, run_dir, fcntl.LOCK_EX)
         os.register_at_fork(after_in_child=file.close)
         file.truncate(0)
         file.write(f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
@@ -53,16 +53,16 @@ def hold_run_dir(run_dir: Path) -> Iterator[None]:
 def refuse_if_held(run_dir: Path) -> None:
     """Raise R3Error when a trainer holds `run_dir`: a launcher asks before it touches anything there."""
     with _open_lock(run_dir) as file:
-        _take(file, run_dir)
+        _take(file, run_dir, fcntl.LOCK_SH)
 
 
 def _open_lock(run_dir: Path) -> IO[str]:
     return (run_dir / ".trainer.lock").open("a+", encoding="utf-8")
 
 
-def _take(file: IO[str], run_dir: Path) -> None:
+def _take(file: IO[str], run_dir: Path, lock: int) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, lock | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         raise R3Error(

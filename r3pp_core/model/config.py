@@ -13,8 +13,8 @@ class PromptConfig(BaseModel):
 
     model_config = FROZEN
 
-    max_ocr_chars: int = Field(2000, ge=0, description="characters of the picture's own OCR text")
-    max_context_chars: int = Field(1000, ge=0, description="characters of retrieved text, over all hits")
+    max_ocr_chars: int = Field(default=2000, ge=0, description="characters of the picture's own OCR text")
+    max_context_chars: int = Field(default=1000, ge=0, description="characters of retrieved text, over all hits")
 
 
 class R3Config(BaseModel):
@@ -25,25 +25,26 @@ class R3Config(BaseModel):
 
     model_config = FROZEN
 
-    text_dim: int = Field(384, ge=1, description="length of a text embedding")
-    image_dim: int = Field(512, ge=1, description="length of an image embedding")
-    bottleneck: int = Field(512, ge=1, description="width b of every module")
-    k: int = Field(3, ge=1, description="hits per index")
-    num_text_tokens: int = Field(8, ge=1, description="soft tokens of PrefixEnhancer")
-    num_image_tokens: int = Field(4, ge=1, description="soft tokens of VisualMemory")
-    num_latent_tokens: int = Field(4, ge=1, description="soft tokens of LatentImputation")
-    use_prefix: bool = Field(True, description="text evidence as soft tokens")
-    use_visual_memory: bool = Field(True, description="image evidence as soft tokens")
-    use_latents: bool = Field(True, description="learned tokens where the picture is not to be trusted")
-    use_aligner: bool = Field(True, description="one space for text and image evidence")
-    use_gate: bool = Field(True, description="learned trust in evidence; off: evidence at full weight")
-    use_confidence: bool = Field(True, description="predicted c_vis and c_text; off: neither is known")
-    adapter: Literal["none", "lora", "full"] = Field("lora", description="how the backbone itself is trained")
-    lora_r: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
-    lora_dropout: float = Field(0.05, ge=0, lt=1)
-    lora_targets: list[str] = Field(["v_proj", "o_proj"], description="attention projections of the language model")
-    max_pixels: int = Field(1_048_576, ge=32 * 32, description="pictures are shrunk to this, keeping their shape")
+    text_dim: int = Field(default=384, ge=1, description="length of a text embedding")
+    image_dim: int = Field(default=512, ge=1, description="length of an image embedding")
+    bottleneck: int = Field(default=512, ge=1, description="width b of every module")
+    k: int = Field(default=3, ge=1, description="hits per index")
+    min_score: float | None = Field(default=None, description="hits that score lower are dropped; empty: none")
+    num_text_tokens: int = Field(default=8, ge=1, description="soft tokens of PrefixEnhancer")
+    num_image_tokens: int = Field(default=4, ge=1, description="soft tokens of VisualMemory")
+    num_latent_tokens: int = Field(default=4, ge=1, description="soft tokens of LatentImputation")
+    use_prefix: bool = Field(default=True, description="text evidence as soft tokens")
+    use_visual_memory: bool = Field(default=True, description="image evidence as soft tokens")
+    use_latents: bool = Field(default=True, description="learned tokens where the picture is not to be trusted")
+    use_aligner: bool = Field(default=True, description="one space for text and image evidence")
+    use_gate: bool = Field(default=True, description="learned trust in evidence; off: evidence at full weight")
+    use_confidence: bool = Field(default=True, description="predicted c_vis and c_text; off: neither is known")
+    adapter: Literal["none", "lora", "full"] = Field(default="lora", description="how the backbone itself is trained")
+    lora_r: int = Field(default=16, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1)
+    lora_targets: list[str] = Field(default=["v_proj", "o_proj"], description="in the language model's attention")
+    max_pixels: int = Field(default=1_048_576, ge=32 * 32, description="pictures are shrunk to this, in shape")
     prompt: PromptConfig = PromptConfig()
 
     @property
@@ -67,9 +68,9 @@ class LossWeights(BaseModel):
 
     model_config = FROZEN
 
-    conf: float = Field(0.1, ge=0, description="gate and confidence head against the simulator's truth")
-    entropy: float = Field(0.01, ge=0, description="minus the gate's entropy")
-    align: float = Field(0.05, ge=0, description="InfoNCE between text and image evidence")
+    conf: float = Field(default=0.1, ge=0, description="gate and confidence head against the simulator's truth")
+    entropy: float = Field(default=0.01, ge=0, description="minus the gate's entropy")
+    align: float = Field(default=0.05, ge=0, description="InfoNCE between text and image evidence")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The loss terms of METHOD 6, each over plain tensors. B rows; gate [B, 3] = text evidence, image evidence, own vision."""
+"""The loss terms of METHOD 6 over plain tensors.
+
+B rows; a gate is [B, 3]: text evidence, image evidence, own vision.
+"""
 
 import torch  # noqa: TID253 - torch functions; imported inside functions only
 from torch import Tensor, nn  # noqa: TID253 - see above
@@ -32,7 +35,7 @@ def confidence_loss(predicted: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
 
 def negative_entropy(gate: Tensor) -> Tensor:
     """Minus the entropy of the gate in nats, mean over rows; a zero weight contributes nothing."""
-    return torch.xlogy(gate, gate).sum(dim=-1).mean()
+    return (gate * gate.clamp_min(1e-12).log()).sum(dim=-1).mean()
 
 
 def align_loss(text: Tensor, image: Tensor, both: Tensor) -> tuple[Tensor, int]:

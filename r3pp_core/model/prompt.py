@@ -51,10 +51,8 @@ def evidence_text(evidence: Sequence[str], max_chars: int) -> str:
     return "\n".join(lines)
 
 
-def encode(
-    tokenizer: Any, text: str, answer: str | None, num_soft_tokens: int, num_image_tokens: int
-) -> EncodedPrompt:
-    """System turn, user turn (placeholders, picture, text) and the assistant's opening, as Qwen's template writes them."""
+def encode(tokenizer: Any, text: str, answer: str | None, num_soft_tokens: int, num_image_tokens: int) -> EncodedPrompt:
+    """System turn, user turn (placeholders, picture, text), the assistant's opening: as Qwen's template writes them."""
     special = tokenizer.convert_tokens_to_ids
     start, end = special("<|im_start|>"), special("<|im_end|>")
     user = [special(PLACEHOLDER)] * num_soft_tokens

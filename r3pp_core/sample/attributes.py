@@ -75,7 +75,10 @@ def _monthly(category: str, noun: str, verb: str, low: int, high: int) -> list[A
             low,
             high,
             1,
-            (f"How many {noun} did {{name}} {verb} in {month}?", f"What is the number of {noun} of {{name}} in {month}?"),
+            (
+                f"How many {noun} did {{name}} {verb} in {month}?",
+                f"What is the number of {noun} of {{name}} in {month}?",
+            ),
             f"Did {{name}} {verb} more than {{x}} {noun} in {month}?",
             f"Which {category} had {{x}} {noun} in {month}?",
             f"Which had more {noun} in {month}, {{a}} or {{b}}?",
@@ -115,7 +118,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
               "Which product costs {x}?", "Which costs more, {a} or {b}?",
               "Which product costs the most?", "Which product costs the least?"),
     Attribute("product", "stock", "Stock", "count", 12, 480, 1,
-              ("How many of {name} are in stock?", "What is the stock of {name}?"), "Are more than {x} of {name} in stock?",
+              ("How many of {name} are in stock?", "What is the stock of {name}?"),
+              "Are more than {x} of {name} in stock?",
               "Which product has {x} in stock?", "Which has more in stock, {a} or {b}?",
               "Which product has the most in stock?", "Which product has the least in stock?"),
     _rating("product"),
@@ -170,7 +174,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
               ("What share of the clients of {name} is happy?", "What percentage of clients is happy with {name}?"),
               "Are more than {x} of the clients of {name} happy?", "Which shop has {x} happy clients?",
               "Which has the larger share of happy clients, {a} or {b}?",
-              "Which shop has the largest share of happy clients?", "Which shop has the smallest share of happy clients?"),
+              "Which shop has the largest share of happy clients?",
+              "Which shop has the smallest share of happy clients?"),
     Attribute("app", "size", "Size", "megabytes", 12, 290, 1,
               ("What is the size of {name}?", "How large is {name}?"), "Is {name} larger than {x}?",
               "Which app has a size of {x}?", "Which app is larger, {a} or {b}?",
@@ -218,7 +223,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("town", "parks", "Parks", "count", 3, 58, 1,
               ("How many parks does {name} have?", "What is the number of parks in {name}?"),
               "Does {name} have more than {x} parks?", "Which town has {x} parks?",
-              "Which has more parks, {a} or {b}?", "Which town has the most parks?", "Which town has the fewest parks?"),
+              "Which has more parks, {a} or {b}?",
+              "Which town has the most parks?", "Which town has the fewest parks?"),
     Attribute("town", "sky", "Sky", "word", 0, 0, 1,
               ("What is the weather in {name}?", "What does the sky look like in {name}?"), "Is it {x} in {name}?",
               "In which town is it {x}?", words=_SKIES),
@@ -229,11 +235,3 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 def attributes_of(category: str) -> tuple[Attribute, ...]:
     """The attributes of one category, in the order of the table."""
     return tuple(a for a in ATTRIBUTES if a.category == category)
-
-
-def find_attribute(category: str, key: str) -> Attribute:
-    """The attribute `key` of `category`; KeyError when there is none."""
-    for attribute in ATTRIBUTES:
-        if attribute.category == category and attribute.key == key:
-            return attribute
-    raise KeyError(f"{category}:{key}")

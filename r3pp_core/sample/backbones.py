@@ -34,7 +34,8 @@ SPECIAL_TOKENS = (
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}"
     "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
-    "{% if part.type == 'image' %}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}{% else %}{{ part.text }}{% endif %}"
+    "{% if part.type == 'image' %}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
@@ -84,9 +85,7 @@ def build_small_backbone(
     return build(Target(out_dir), request, make, force=force, progress=progress)
 
 
-def build_small_clip(
-    out_dir: Path, seed: int = 0, progress: Progress = silent, *, force: bool = False
-) -> Manifest:
+def build_small_clip(out_dir: Path, seed: int = 0, progress: Progress = silent, *, force: bool = False) -> Manifest:
     """Write a CLIP of random weights with its image preprocessing; deterministic from the seed."""
     request = Request("models/clip", CODE_VERSION, {"seed": seed, "image_size": CLIP_SIDE, "dim": CLIP_DIM}, {})
 

@@ -10,8 +10,7 @@ from r3pp_core.sample.draw import HUES, INK, MUTED
 from r3pp_core.sample.plan import Block, Picture
 
 _DPI = 100
-_SIZES = ((480, 384), (512, 384), (448, 400))
-_THINGS = {"product": "Products", "place": "Places", "shop": "Shops", "app": "Apps", "town": "Towns"}
+_SIZES = ((480, 384), (512, 384), (496, 400))
 _SOURCES = ("Open Trade Survey", "City Data Office", "Annual Report", "Reader Panel", "Market Watch")
 
 
@@ -38,22 +37,21 @@ def draw_chart(picture: Picture) -> bytes:
 
 
 _FRAMES = {
-    "bar": (0.14, 0.22, 0.83, 0.64),
+    "bar": (0.16, 0.22, 0.81, 0.64),
     "hbar": (0.31, 0.2, 0.63, 0.68),
-    "grouped": (0.12, 0.22, 0.85, 0.58),
+    "grouped": (0.16, 0.22, 0.81, 0.58),
     "pie": (0.2, 0.1, 0.6, 0.76),
-    "line": (0.14, 0.22, 0.82, 0.64),
+    "line": (0.16, 0.22, 0.8, 0.64),
 }
 
 
 def _title(picture: Picture, block: Block) -> str:
     attribute = block.rows[0].fact.attribute
-    things = _THINGS[attribute.category]
     if picture.layout == "line":
         return f"{attribute.label.split()[0]} of {block.entities[0].name} by month"
     if picture.layout == "grouped":
-        return f"{things}: {attribute.label.split()[0].lower()} by month"
-    return f"{things}: {attribute.label[0].lower()}{attribute.label[1:]}"
+        return f"{attribute.label.split()[0]} by {attribute.category} and month"
+    return f"{attribute.label} by {attribute.category}"
 
 
 def _axis_label(attribute: Attribute) -> str:
@@ -88,7 +86,7 @@ def _draw_bars(axes: Any, block: Block, rng: random.Random) -> None:
     axes.set_xticks(range(len(values)), names)
     axes.set_ylabel(_axis_label(attribute), fontsize=10.5, color=INK)
     axes.set_ylim(0, max(values) * 1.15)
-    axes.locator_params(axis="y", nbins=5)
+    axes.locator_params(axis="y", nbins=3)
     _clean(axes, rng, "y")
 
 
@@ -101,7 +99,7 @@ def _draw_horizontal(axes: Any, block: Block, rng: random.Random) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(_axis_label(attribute), fontsize=10.5, color=INK)
     axes.set_xlim(0, max(values) * 1.14)
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=3)
     _clean(axes, rng, "x")
 
 
@@ -118,7 +116,7 @@ def _draw_grouped(axes: Any, block: Block, rng: random.Random) -> None:
     axes.set_xticks(range(len(block.entities)), [entity.name.replace(" ", "\n") for entity in block.entities])
     axes.set_ylabel(_axis_label(attribute), fontsize=10.5, color=INK)
     axes.set_ylim(0, max(row.fact.number for row in block.rows) * 1.15)
-    axes.locator_params(axis="y", nbins=5)
+    axes.locator_params(axis="y", nbins=3)
     _clean(axes, rng, "y")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(keys), fontsize=10.5, frameon=False, borderpad=0.2)
 
@@ -126,17 +124,22 @@ def _draw_grouped(axes: Any, block: Block, rng: random.Random) -> None:
 def _draw_pie(axes: Any, block: Block, rng: random.Random) -> None:
     values = [row.fact.number for row in block.rows]
     ring = 0.45 if rng.random() < 0.5 else 1.0
+    labels = iter(row.fact.plain for row in block.rows)
     axes.pie(
         values,
-        labels=[f"{row.fact.entity.name.replace(' ', chr(10))}\n{row.fact.plain}" for row in block.rows],
+        labels=[row.fact.entity.name.replace(" ", "\n") for row in block.rows],
+        autopct=lambda _: next(labels),
         colors=[HUES[row.colour] for row in block.rows],
         startangle=rng.choice((60, 90, 120)),
         counterclock=False,
-        radius=0.98,
-        labeldistance=1.2,
-        textprops={"fontsize": 10.5, "color": INK, "ha": "center", "va": "center"},
+        labeldistance=1.1,
+        pctdistance=0.76,
+        textprops={"fontsize": 11, "color": INK},
         wedgeprops={"width": ring, "edgecolor": "white", "linewidth": 2},
     )
+    for text in axes.texts:
+        if text.get_text().isdigit():
+            text.set(color="white", fontweight="bold")
 
 
 def _draw_line(axes: Any, block: Block, rng: random.Random) -> None:
@@ -147,13 +150,15 @@ def _draw_line(axes: Any, block: Block, rng: random.Random) -> None:
     axes.plot(places, values, color=hue, linewidth=2.6, marker=rng.choice("osD"), markersize=7)
     if rng.random() < 0.5:
         axes.fill_between(places, values, color=hue, alpha=0.13)
+    pad = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    style = {"textcoords": "offset points", "ha": "center", "fontsize": 11, "fontweight": "bold", "bbox": pad}
     for i, row in enumerate(block.rows):
-        axes.annotate(row.fact.plain, (i, values[i]), (0, 10), textcoords="offset points", ha="center", fontsize=11, fontweight="bold")
+        axes.annotate(row.fact.plain, (i, values[i]), (0, 10), **style)
     axes.set_xticks(places, [row.fact.attribute.label.split()[-1] for row in block.rows])
     axes.set_ylabel(_axis_label(attribute), fontsize=10.5, color=INK)
     axes.set_ylim(0, max(values) * 1.2)
     axes.set_xlim(-0.4, len(values) - 0.6)
-    axes.locator_params(axis="y", nbins=5)
+    axes.locator_params(axis="y", nbins=3)
     _clean(axes, rng, "y")
 
 

@@ -60,7 +60,7 @@ class Canvas:
 
     def rect(self, box: Box, fill: str | None, radius: float = 0, outline: str | None = None) -> None:
         scaled = tuple(v * _SCALE for v in box)
-        self._pen.rounded_rectangle(scaled, radius * _SCALE, fill, outline, _SCALE if outline else 0)  # type: ignore[arg-type]
+        self._pen.rounded_rectangle(scaled, radius * _SCALE, fill, outline, _SCALE if outline else 0)
 
     def line(self, points: list[tuple[float, float]], fill: str, width: float = 1) -> None:
         self._pen.line([(x * _SCALE, y * _SCALE) for x, y in points], fill, round(width * _SCALE), joint="curve")
@@ -99,7 +99,16 @@ class Canvas:
             self.polygon(_outline(shape, x, y, r), fill)
 
     def text(
-        self, x: float, y: float, text: str, size: int, fill: str = INK, *, bold: bool = False, anchor: str = "lm", width: float = 0
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: int,
+        fill: str = INK,
+        *,
+        bold: bool = False,
+        anchor: str = "lm",
+        width: float = 0,
     ) -> None:
         """Text at its anchor point (Pillow's anchors); made smaller, down to MIN_FONT_SIZE, to fit into `width`."""
         while width and size > MIN_FONT_SIZE and text_width(text, size, bold) > width:

@@ -57,13 +57,19 @@ def _rankings(units: tuple[str, ...], size: tuple[int, int]) -> tuple[Variant, .
 _MONTH_PAIRS = tuple((a, b) for i, a in enumerate(MONTH_KEYS) for b in MONTH_KEYS[i + 1 : i + 3])
 
 _SCREENS = (
-    Layout("screen", "store", _lists("product", (("price", "rating"), ("price", "stock"), ("price", "material")), (4, 4))),
+    Layout(
+        "screen", "store", _lists("product", (("price", "rating"), ("price", "stock"), ("price", "material")), (4, 4))
+    ),
     Layout("screen", "product", ((_detail("product", (5, 6)),),)),
     Layout("screen", "cart", _lists("product", (("price",),), (4, 5))),
-    Layout("screen", "explore", _lists("place", (("opens", "ticket"), ("closes", "rating"), ("ticket", "closed")), (3, 4))),
+    Layout(
+        "screen", "explore", _lists("place", (("opens", "ticket"), ("closes", "rating"), ("ticket", "closed")), (3, 4))
+    ),
     Layout("screen", "place", ((_detail("place", (5, 6)),),)),
     Layout("screen", "settings", ((_detail("app", (4, 5)),),)),
-    Layout("screen", "appstore", _lists("app", (("rating", "size"), ("downloads", "plan"), ("size", "active")), (4, 4))),
+    Layout(
+        "screen", "appstore", _lists("app", (("rating", "size"), ("downloads", "plan"), ("size", "active")), (4, 4))
+    ),
     Layout("screen", "dashboard", ((_detail("shop", (6, 6)),),)),
     Layout("screen", "delivery", _lists("shop", (("delivery", "rating"), ("delivery", "opens")), (4, 4))),
     Layout("screen", "weather", _lists("town", (("temp", "rain"), ("temp", "sky"), ("temp", "wind")), (4, 4))),

@@ -79,7 +79,7 @@ def _about_chart(rng: random.Random, picture: Picture) -> list[Ask]:
         i = rng.randrange(len(months))
         return [
             (f"Which color shows {months[i]}?", (colours[i],)),
-            (f"Which month is shown in {colours[i]}?", (months[i], months[i][:3])),
+            (f"Which month is shown in {colours[i]}?", (months[i],)),
             ("How many groups of bars are there?", (str(len(block.entities)),)),
             ("How many bars are there in total?", (str(len(block.rows)),)),
         ]

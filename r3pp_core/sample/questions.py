@@ -109,7 +109,10 @@ def _ask_yes_no(rng: random.Random, fact: Fact) -> Question:
         yes = rng.random() < 0.5
         word = fact.word if yes else rng.choice([w for w in attribute.words if w != fact.word])
         return Question(attribute.over.format(name=fact.entity.name, x=word), YES if yes else NO, (fact.fact_id,))
-    span = max(attribute.step, round((attribute.high - attribute.low) * rng.uniform(0.08, 0.25) / attribute.step) * attribute.step)
+    span = max(
+        attribute.step,
+        round((attribute.high - attribute.low) * rng.uniform(0.08, 0.25) / attribute.step) * attribute.step,
+    )
     yes = rng.random() < 0.5
     limit = fact.number - span if yes else fact.number + span
     top = {"rating": 50, "percent": 100}.get(attribute.unit, 2 * attribute.high)
@@ -161,7 +164,10 @@ def _compare(a: Fact, b: Fact) -> list[Question]:
 
 def _extremes(facts: list[Fact]) -> list[Question]:
     ids = tuple(fact.fact_id for fact in facts)
-    choices: tuple[tuple[Callable[..., Fact], str], ...] = ((max, facts[0].attribute.most), (min, facts[0].attribute.least))
+    choices: tuple[tuple[Callable[..., Fact], str], ...] = (
+        (max, facts[0].attribute.most),
+        (min, facts[0].attribute.least),
+    )
     found = []
     for choose, text in choices:
         best = choose(facts, key=lambda fact: fact.number)
@@ -173,7 +179,11 @@ def _extremes(facts: list[Fact]) -> list[Question]:
 def _ask_months(rng: random.Random, block: Block, askable: set[str]) -> list[Question]:
     """Extremes and one comparison over the months of one thing's line."""
     facts = [row.fact for row in block.rows]
-    if any(fact.fact_id not in askable for fact in facts) or len({fact.number for fact in facts}) < len(facts) or len(facts) < 2:
+    if (
+        any(fact.fact_id not in askable for fact in facts)
+        or len({fact.number for fact in facts}) < len(facts)
+        or len(facts) < 2
+    ):
         return []
     name = facts[0].entity.name
     noun = facts[0].attribute.label.split()[0].lower()
@@ -191,4 +201,4 @@ def _ask_months(rng: random.Random, block: Block, askable: set[str]) -> list[Que
 
 
 def _month(name: str) -> tuple[str, ...]:
-    return (name, name[:3])
+    return tuple(dict.fromkeys((name, name[:3])))

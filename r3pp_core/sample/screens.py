@@ -101,7 +101,9 @@ def _draw_list(canvas: Canvas, picture: Picture, hue: str) -> None:
         _tile(canvas, rows[0], 36, middle)
         canvas.text(68, middle - 25, rows[0].fact.entity.name, 16, bold=True, width=206)
         first = rows[0].fact
-        label = "" if first.attribute.unit == "money" and first.attribute.key == "price" else f"{first.attribute.label}: "
+        label = (
+            "" if first.attribute.unit == "money" and first.attribute.key == "price" else f"{first.attribute.label}: "
+        )
         canvas.text(68, middle, f"{label}{first.shown}", 16, hue if label == "" else INK, bold=label == "")
         if len(rows) > 1:
             _draw_second(canvas, rows[1], middle + 24, 68)
@@ -122,22 +124,36 @@ def _draw_product(canvas: Canvas, picture: Picture, hue: str) -> None:
     """A large picture of the product, its name, its facts and a button."""
     rows = picture.blocks[0].rows
     canvas.rect((0, 66, WIDTH, 160), tint(hue, 0.86))
-    rng = random.Random(picture.seed)
-    canvas.disc(144, 113, 44, WHITE)
-    body = tint(hue, rng.choice((0.25, 0.4, -0.15)))
-    if rng.random() < 0.5:
-        canvas.rect((122, 84, 166, 142), body, 9)
-        canvas.rect((128, 91, 160, 116), WHITE, 4)
-        canvas.disc(144, 129, 6, WHITE)
-    else:
-        canvas.polygon([(126, 112), (162, 112), (153, 84), (135, 84)], body)
-        canvas.rect((141, 112, 147, 136), tint(body, -0.3))
-        canvas.rect((128, 135, 160, 141), tint(body, -0.3), 3)
+    noun = rows[0].fact.entity.name.split()[-1] if rows else ""
+    _draw_gadget(canvas, noun, tint(hue, random.Random(picture.seed).choice((0.25, 0.4, -0.15))))
     if rows:
         canvas.text(14, 177, rows[0].fact.entity.name, 19, bold=True, width=260)
     _draw_fact_lines(canvas, rows, 194, 404)
     canvas.rect((14, 422, 274, 458), hue, 18)
     canvas.text(144, 440, "Add to cart", 16, WHITE, bold=True, anchor="mm")
+
+
+def _draw_gadget(canvas: Canvas, noun: str, body: str) -> None:
+    """A lamp, something round with hands, or a box with a screen, whichever is nearest to `noun`."""
+    canvas.disc(144, 113, 44, WHITE)
+    dark = tint(body, -0.3)
+    if noun == "Lamp":
+        canvas.polygon([(126, 112), (162, 112), (153, 84), (135, 84)], body)
+        canvas.rect((141, 112, 147, 136), dark)
+        canvas.rect((128, 135, 160, 141), dark, 3)
+    elif noun in ("Clock", "Watch", "Fan", "Drone"):
+        canvas.disc(144, 113, 30, body)
+        canvas.disc(144, 113, 25, WHITE)
+        canvas.line([(144, 95), (144, 113), (157, 120)], dark, 4)
+    elif noun in ("Camera", "Radio", "Speaker"):
+        canvas.rect((132, 88, 156, 98), dark, 3)
+        canvas.rect((112, 94, 176, 138), body, 8)
+        canvas.disc(144, 116, 16, WHITE)
+        canvas.disc(144, 116, 11, dark)
+    else:
+        canvas.rect((122, 80, 166, 146), body, 8)
+        canvas.rect((127, 87, 161, 134), WHITE, 2)
+        canvas.disc(144, 140, 3, WHITE)
 
 
 def _draw_fact_lines(canvas: Canvas, rows: tuple[Row, ...], top: float, bottom: float) -> None:
@@ -225,7 +241,13 @@ def _draw_dashboard(canvas: Canvas, picture: Picture, hue: str) -> None:
         _tile(canvas, row, x0 + 28, y0 + 28, 36)
         canvas.text(x0 + 12, y0 + 65, row.fact.shown, 22, bold=True, width=116)
         lines = row.fact.attribute.label.split(" in ")
-        canvas.text(x0 + 12, y0 + 93, row.fact.attribute.label if len(lines) == 1 else f"{lines[0]} in {lines[1][:3]}", 14, MUTED)
+        canvas.text(
+            x0 + 12,
+            y0 + 93,
+            row.fact.attribute.label if len(lines) == 1 else f"{lines[0]} in {lines[1][:3]}",
+            14,
+            MUTED,
+        )
 
 
 def _draw_weather(canvas: Canvas, picture: Picture, hue: str) -> None:
@@ -245,7 +267,9 @@ def _draw_weather(canvas: Canvas, picture: Picture, hue: str) -> None:
         canvas.text(70, middle - (34 if first else 23), rows[0].fact.entity.name, 16, ink, bold=True, width=158)
         canvas.text(70, middle, rows[0].fact.shown, 26 if first else 19, ink, bold=True)
         if len(rows) > 1:
-            canvas.text(70, middle + (32 if first else 25), f"{rows[1].fact.attribute.label}: {rows[1].fact.shown}", 15, soft)
+            canvas.text(
+                70, middle + (32 if first else 25), f"{rows[1].fact.attribute.label}: {rows[1].fact.shown}", 15, soft
+            )
 
 
 _BODIES: dict[str, Callable[[Canvas, Picture, str], None]] = {

@@ -130,9 +130,7 @@ def slow_anls(prediction, references):
         def distance(i, j):
             if i == 0 or j == 0:
                 return i + j
-            return min(
-                distance(i - 1, j) + 1, distance(i, j - 1) + 1, distance(i - 1, j - 1) + (a[i - 1] != b[j - 1])
-            )
+            return min(distance(i - 1, j) + 1, distance(i, j - 1) + 1, distance(i - 1, j - 1) + (a[i - 1] != b[j - 1]))
 
         nl = distance(len(a), len(b)) / max(len(a), len(b)) if a or b else 0
         return 1 - nl if nl < 0.5 else 0
@@ -157,9 +155,7 @@ def slow_f1(words, target):
 def slow_squad(prediction, references, score):
     if prediction == "<no answer>":
         return 1 if "<no answer>" in references else 0
-    scores = [
-        score(slow_squad_words(prediction), slow_squad_words(t)) for t in references if t != "<no answer>"
-    ]
+    scores = [score(slow_squad_words(prediction), slow_squad_words(t)) for t in references if t != "<no answer>"]
     return max(scores, default=0)
 
 
@@ -174,11 +170,12 @@ SLOW = {
     ),
 }
 
-VOCABULARY = (
-    ["the", "a", "An", "cat", "Cats", "Wi-Fi", "9:41", "a.m.", "naïve", "東京", "Zürich", "<no answer>", "", " "]
-    + ["0", "0.0", "-0", "0%", "7", "7.2", "-7", "7%", "0.07", "12.5%", "1,204", "1e2", "100", "105", "95", "$5"]
-    + ["½", "no answer", "it's", "(blue)", "blue", "BLUE\t", "dark  blue", "and", "theatre"]
-)
+VOCABULARY = [
+    *["the", "a", "An", "cat", "Cats", "Wi-Fi", "9:41", "a.m.", "naïve", "東京", "Zürich", "½", "it's"],
+    *["0", "0.0", "-0", "0%", "7", "7.2", "-7", "7%", "0.07", "12.5%"],
+    *["1,204", "1e2", "100", "105", "95", "$5", "(blue)", "blue", "and", "theatre"],
+    *["<no answer>", "no answer", "BLUE\t", "dark  blue", "", " "],
+]
 
 
 def generated_pairs(count):

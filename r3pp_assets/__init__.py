@@ -1,0 +1,1 @@
+"""R3++ on Dagster: assets, checks, resources and automation around r3pp_core."""

@@ -1,0 +1,190 @@
+"""Base and R3 under damage, the report over both, and the champion."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from r3pp_assets.defs.evaluate.tables import curves_markdown, results_table
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import materialization
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.evaluation import champion as champion_stage
+from r3pp_core.evaluation import reporting as report_stage
+from r3pp_core.evaluation import sweep as stage
+from r3pp_core.evaluation.config import LEVELS, EvaluateConfig
+from r3pp_core.evaluation.subjects import Subject
+from r3pp_core.workspace import Workspace
+
+TABLES = [dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])]
+ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
+INDICES = [dg.AssetKey(["index", "text"]), dg.AssetKey(["index", "image"])]
+BACKBONE = dg.AssetKey(["models", "backbone"])
+R3_MODEL = dg.AssetKey(["model", "r3"])
+
+
+class EvaluateAssetConfig(dg.Config):
+    """What is evaluated. Base and R3 must be given the same, or the report refuses to compare them."""
+
+    split: str = "val"
+    levels: list[float] = LEVELS
+    rows_per_dataset: int | None = None
+    damage: str = "both"
+    seed: int = 0
+
+    def resolved(self, workspace: WorkspaceResource, arms: list[str], ablations: list[str]) -> EvaluateConfig:
+        """The sweep's config; an empty number of rows means the profile's."""
+        settings = workspace.settings
+        return EvaluateConfig.model_validate(
+            {
+                "arms": arms,
+                "ablations": ablations,
+                "levels": self.levels,
+                "rows_per_dataset": self.rows_per_dataset or settings.rows_per_dataset,
+                "max_new_tokens": settings.max_new_tokens,
+                "damage": self.damage,
+                "seed": self.seed,
+            }
+        )
+
+
+def run_evaluation(
+    context: dg.AssetExecutionContext,
+    workspace: WorkspaceResource,
+    config: EvaluateAssetConfig,
+    subject: Subject,
+    out_dir: Path,
+    arms: list[str],
+    ablations: list[str],
+) -> dg.MaterializeResult:
+    paths = workspace.paths
+    manifest = stage.evaluate(
+        subject,
+        paths.merged(config.split),
+        paths.image_root,
+        out_dir,
+        config.resolved(workspace, arms, ablations),
+        context.log.info,
+    )
+    results = report_stage.read_results(out_dir)
+    numbers = {
+        f"{results['primary'][dataset]}_{dataset}_{arm}_level_{level}": cell["metrics"][results["primary"][dataset]][
+            "mean"
+        ]
+        for dataset, by_arm in results["results"].items()
+        for arm, by_level in by_arm.items()
+        for level, cell in by_level.items()
+        if arm == arms[0]
+    }
+    return materialization(manifest, out_dir, {"scores": results_table(results), **numbers})
+
+
+def load_r3(paths: Workspace, model_dir: Path) -> Subject:
+    from r3pp_core.evaluation.subjects import r3_subject
+
+    return r3_subject(
+        model_dir,
+        paths.model_dir("backbone"),
+        paths.indices_dir,
+        paths.model_dir("minilm"),
+        paths.model_dir("clip"),
+    )
+
+
+@dg.asset(
+    key=["evaluation", "base"],
+    deps=[*TABLES, BACKBONE, R3_MODEL],
+    group_name="evaluate",
+    kinds={"torch", "json"},
+    owners=["team:models"],
+    code_version=stage.CODE_VERSION,
+)
+def evaluation_base(
+    context: dg.AssetExecutionContext, config: EvaluateAssetConfig, workspace: WorkspaceResource
+) -> dg.MaterializeResult:
+    """The backbone as it came, asked with the picture, and with the picture and its OCR text, at every damage level."""
+    from r3pp_core.evaluation.subjects import base_subject
+
+    with user_errors():
+        subject = base_subject(workspace.paths.model_dir("backbone"), r3_max_pixels(workspace.paths))
+        return run_evaluation(
+            context, workspace, config, subject, workspace.paths.results_dir("base"), ["base", "base_ocr"], []
+        )
+
+
+@dg.asset(
+    key=["evaluation", "r3"],
+    deps=[*TABLES, R3_MODEL, BACKBONE, *INDICES, *ENCODERS],
+    group_name="evaluate",
+    kinds={"torch", "json"},
+    owners=["team:models"],
+    code_version=stage.CODE_VERSION,
+)
+def evaluation_r3(
+    context: dg.AssetExecutionContext, config: EvaluateAssetConfig, workspace: WorkspaceResource
+) -> dg.MaterializeResult:
+    """The trained R3 model with evidence at every damage level, and without each kind of evidence."""
+    with user_errors():
+        paths = workspace.paths
+        subject = load_r3(paths, paths.model_dir("r3"))
+        ablations = [arm for arm in subject.arms if arm != "r3"]
+        return run_evaluation(context, workspace, config, subject, paths.results_dir("r3"), ["r3"], ablations)
+
+
+def r3_max_pixels(paths: Workspace) -> int:
+    """Base sees pictures as large as R3 does, or the comparison would not be one."""
+    from r3pp_core.model.storage import read_config
+
+    return read_config(paths.model_dir("r3")).max_pixels
+
+
+@dg.asset(
+    key=["report"],
+    deps=[dg.AssetKey(["evaluation", "base"]), dg.AssetKey(["evaluation", "r3"])],
+    group_name="evaluate",
+    kinds={"html"},
+    owners=["team:models"],
+    code_version=report_stage.CODE_VERSION,
+)
+def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """Base against R3 under damage: robustness curves, scores with intervals, and cases with their evidence."""
+    with user_errors():
+        paths = workspace.paths
+        out_dir = paths.results_dir("report")
+        folders = [paths.results_dir("base"), paths.results_dir("r3")]
+        manifest = report_stage.make_report(
+            folders, paths.image_root, out_dir, workspace.settings.heading, context.log.info
+        )
+        results = report_stage.read_results(out_dir)
+        return materialization(
+            manifest, out_dir / "report.html", {"scores": results_table(results), **curves_markdown(results)}
+        )
+
+
+class ChampionConfig(dg.Config):
+    """Which model is put to the gate: the production model, or a named experiment."""
+
+    candidate: str | None = None
+
+
+@dg.asset(
+    key=["champion"],
+    deps=[dg.AssetKey(["report"]), R3_MODEL, dg.AssetKey(["evaluation", "r3"])],
+    group_name="evaluate",
+    kinds={"safetensors"},
+    owners=["team:models"],
+    code_version=champion_stage.CODE_VERSION,
+)
+def champion(
+    context: dg.AssetExecutionContext, config: ChampionConfig, workspace: WorkspaceResource
+) -> dg.MaterializeResult:
+    """The model to use: a copy of the newest one that passed the gate. A closed gate leaves the old one."""
+    with user_errors():
+        paths = workspace.paths
+        name = config.candidate or "r3"
+        # On few real rows (a local source) the gate asks for what there is, on the sample and the Hub for MIN_ROWS.
+        min_rows = 1 if workspace.source else champion_stage.MIN_ROWS
+        folder = paths.root / "champion"
+        manifest = champion_stage.crown(
+            paths.model_dir(name), paths.results_dir(name), folder, min_rows, context.log.info
+        )
+        return materialization(manifest, folder, {"candidate": name, "model_hash": manifest.details["model_hash"]})

@@ -1,0 +1,41 @@
+"""Results as Dagster metadata: a table of scores, and the robustness curves as a picture."""
+
+from typing import Any
+
+import dagster as dg
+
+from r3pp_assets.metadata import inline_png
+
+
+def results_table(results: dict[str, Any]) -> dg.TableMetadataValue:
+    """One line per data set, arm and level: the primary metric with its 95 % interval and n."""
+    records = []
+    for dataset, arms in results["results"].items():
+        metric = results["primary"][dataset]
+        for arm, levels in arms.items():
+            for level, cell in levels.items():
+                score = cell["metrics"][metric]
+                records.append(
+                    dg.TableRecord(
+                        {
+                            "data set": dataset,
+                            "arm": arm,
+                            "level": str(level),
+                            "metric": metric,
+                            "score": round(score["mean"], 4),
+                            "95 % interval": f"{score['low']:.3f} to {score['high']:.3f}",
+                            "n": cell["n"],
+                        }
+                    )
+                )
+    return dg.MetadataValue.table(records)
+
+
+def curves_markdown(results: dict[str, Any]) -> dict[str, dg.MarkdownMetadataValue]:
+    """The robustness curve of each data set as an inline picture."""
+    from r3pp_core.evaluation.plots import robustness_curves
+
+    return {
+        f"robustness_{dataset}": inline_png(robustness_curves(results, dataset), f"{dataset}: score against damage")
+        for dataset in results["results"]
+    }

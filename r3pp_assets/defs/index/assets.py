@@ -1,0 +1,53 @@
+"""The evidence indices over the pictures of merged/train."""
+
+import dagster as dg
+
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import materialization
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.retrieval import build as stage
+from r3pp_core.retrieval.config import IndexConfig
+
+ENCODER_OF = {"text": "minilm", "image": "clip"}
+PURPOSE = {
+    "text": "What each train picture says, embedded by MiniLM: finds pictures that talk about the same thing.",
+    "image": "How each train picture looks, embedded by CLIP: finds pictures that look alike.",
+}
+
+
+class IndexAssetConfig(IndexConfig, dg.Config):
+    """The kind of FAISS index, and how it is built."""
+
+
+def index_asset(kind: str) -> dg.AssetsDefinition:
+    encoder = ENCODER_OF[kind]
+
+    @dg.asset(
+        key=["index", kind],
+        deps=[dg.AssetKey(["merged", "train"]), dg.AssetKey(["models", encoder])],
+        group_name="index",
+        kinds={"faiss", "parquet"},
+        owners=["team:models"],
+        code_version=stage.CODE_VERSION,
+        description=PURPOSE[kind] + " One entry per unique picture.",
+    )
+    def index(
+        context: dg.AssetExecutionContext, config: IndexAssetConfig, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
+        with user_errors():
+            paths = workspace.paths
+            manifest = stage.build_index(
+                kind,  # type: ignore[arg-type]
+                paths.merged("train"),
+                paths.image_root,
+                paths.indices_dir,
+                paths.model_dir(encoder),
+                IndexConfig(**config.model_dump()),
+                context.log.info,
+            )
+            return materialization(manifest, paths.indices_dir / kind, dict(manifest.details))
+
+    return index
+
+
+index_assets = [index_asset(kind) for kind in ENCODER_OF]

@@ -1,0 +1,52 @@
+"""What evidence may rely on: every unique picture once, sound vectors, nothing of evaluation."""
+
+import dagster as dg
+
+from r3pp_assets.defs.index.assets import ENCODER_OF
+from r3pp_assets.metadata import problems_result
+from r3pp_assets.resources.workspace import WorkspaceResource
+
+
+def index_checks(kind: str) -> list[dg.AssetChecksDefinition]:
+    key = dg.AssetKey(["index", kind])
+
+    @dg.asset_check(
+        asset=key, name="one_entry_per_picture", blocking=True, description="As many entries as unique train pictures."
+    )
+    def one_entry_per_picture(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.retrieval import checks
+        from r3pp_core.retrieval.search import Index
+
+        index = Index.load(workspace.paths.indices_dir / kind)
+        problems = checks.count_problems(index.image_sha256s, workspace.paths.merged("train"))
+        return problems_result(problems, "pictures missing, repeated or unknown")
+
+    @dg.asset_check(asset=key, name="unit_vectors", blocking=True, description="Vectors are finite and of length one.")
+    def unit_vectors(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        import numpy as np
+
+        from r3pp_core.retrieval import checks
+
+        vectors = np.load(workspace.paths.indices_dir / kind / "vectors.npy", mmap_mode="r")
+        return problems_result(checks.vector_problems(vectors), "vectors that are not unit vectors")
+
+    @dg.asset_check(
+        asset=key,
+        additional_deps=[dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])],
+        name="no_evaluation_picture",
+        blocking=True,
+        description="No picture of val or test is in the index.",
+    )
+    def no_evaluation_picture(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.retrieval import checks
+        from r3pp_core.retrieval.search import Index
+
+        paths = workspace.paths
+        index = Index.load(paths.indices_dir / kind)
+        problems = checks.leak_problems(index.image_sha256s, [paths.merged("val"), paths.merged("test")])
+        return problems_result(problems, "evaluation pictures in the index")
+
+    return [one_entry_per_picture, unit_vectors, no_evaluation_picture]
+
+
+all_checks = [check for kind in ENCODER_OF for check in index_checks(kind)]

@@ -1,0 +1,50 @@
+"""The merged tables that training and evaluation read."""
+
+import dagster as dg
+
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import column_schema, materialization, preview
+from r3pp_assets.pictures import contact_sheet_markdown
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.datasets.registry import DATASETS
+from r3pp_core.ingest import merge as stage
+from r3pp_core.ingest.merge import MergeConfig, merge_split
+from r3pp_core.ingest.schema import UNIFIED_FIELDS
+
+PURPOSE = {
+    "train": "the questions that models learn from and whose pictures fill the indices",
+    "val": "the questions that every choice is made on",
+    "test": "the questions of the final score; rows with hidden answers are counted and left out",
+}
+
+
+def merged_asset(split: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["merged", split],
+        deps=[dg.AssetKey(["unified", dataset]) for dataset in DATASETS],
+        group_name="merged",
+        kinds={"json"},
+        owners=["team:data"],
+        code_version=stage.CODE_VERSION,
+        description=f"The three data sets in one table: {PURPOSE[split]}. Duplicates and pictures that also stand in "
+        "an evaluation split are left out and counted.",
+    )
+    def merged(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+        with user_errors():
+            paths = workspace.paths
+            manifest = merge_split(split, paths.unified_dir, MergeConfig(), context.log.info)
+            table = paths.merged(split)
+            return materialization(
+                manifest,
+                table,
+                {
+                    "preview": preview(table, ["id", "question", "answers", "image_path", "pseudo_text"]),
+                    "pictures_at_a_glance": contact_sheet_markdown(table, paths.image_root),
+                    "dagster/column_schema": column_schema(UNIFIED_FIELDS),
+                },
+            )
+
+    return merged
+
+
+merged_assets = [merged_asset(split) for split in PURPOSE]

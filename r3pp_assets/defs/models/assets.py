@@ -1,0 +1,39 @@
+"""The models that everything else starts from."""
+
+import dagster as dg
+
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import materialization
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.ingest import models as stage
+from r3pp_core.ingest.models import MODEL_NAMES, announce_size, get_model
+
+PURPOSE = {
+    "clip": "CLIP: embeds pictures for the image index and for the confidence head.",
+    "minilm": "all-MiniLM-L6-v2: embeds questions and picture texts for the text index.",
+    "backbone": "The Qwen3-VL that answers; the sample profile builds a small one of the same architecture.",
+}
+
+
+def model_asset(name: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["models", name],
+        group_name="models",
+        kinds={"huggingface", "safetensors"},
+        owners=["team:models"],
+        code_version=stage.CODE_VERSION,
+        description=PURPOSE[name],
+    )
+    def model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+        with user_errors():
+            models_dir = workspace.paths.root / "models"
+            announce_size([name], models_dir, workspace.settings, context.log.info)
+            manifest = get_model(name, models_dir, workspace.settings, context.log.info)
+            return materialization(
+                manifest, models_dir / name, {key: str(value) for key, value in manifest.details.items()}
+            )
+
+    return model
+
+
+model_assets = [model_asset(name) for name in MODEL_NAMES]

@@ -1,0 +1,43 @@
+"""OCR text, one asset per data set."""
+
+import dagster as dg
+
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import materialization, preview
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.datasets.registry import DATASETS
+from r3pp_core.datasets.spec import DatasetSpec
+from r3pp_core.ingest import ocr as stage
+from r3pp_core.ingest.ocr import OcrConfig, ocr_path, run_ocr
+
+
+class OcrAssetConfig(OcrConfig, dg.Config):
+    """How pictures are read."""
+
+
+def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["ocr", spec.name],
+        deps=[dg.AssetKey(["raw", spec.name])],
+        group_name="ocr",
+        kinds={"rapidocr", "json"},
+        owners=["team:data"],
+        code_version=stage.CODE_VERSION,
+        description=f"{spec.title}: what each unique picture says, line by line with boxes and confidence.",
+    )
+    def ocr(
+        context: dg.AssetExecutionContext, config: OcrAssetConfig, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
+        with user_errors():
+            folder = workspace.paths.raw_dir(spec.name)
+            manifest = run_ocr(spec.name, folder, config, context.log.info)
+            return materialization(
+                manifest,
+                ocr_path(folder),
+                {"preview": preview(ocr_path(folder), ["image_path", "ocr_conf", "ocr_text"])},
+            )
+
+    return ocr
+
+
+ocr_assets = [ocr_asset(spec) for spec in DATASETS.values()]

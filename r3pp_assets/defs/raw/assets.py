@@ -1,0 +1,62 @@
+"""Raw rows and pictures, one asset per data set."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import materialization, preview
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.datasets.registry import DATASETS
+from r3pp_core.datasets.spec import DatasetSpec
+from r3pp_core.ingest import download as stage
+from r3pp_core.ingest.download import DownloadConfig, download, raw_table
+
+
+class RawConfig(dg.Config):
+    """What to fetch. Empty fields mean everything there is."""
+
+    splits: list[str] = ["train", "val", "test"]
+    max_rows: int | None = None
+    force: bool = False
+
+
+def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["raw", spec.name],
+        group_name="raw",
+        kinds={"huggingface", "parquet"},
+        owners=["team:data"],
+        code_version=stage.CODE_VERSION,
+        description=f"{spec.title}: every unique picture as a file, and one table of questions and all accepted "
+        "answers per split, as they come from the source.",
+    )
+    def raw(context: dg.AssetExecutionContext, config: RawConfig, workspace: WorkspaceResource) -> dg.MaterializeResult:
+        with user_errors():
+            folder = workspace.paths.raw_dir(spec.name)
+            request = DownloadConfig(
+                source=source_folder(workspace, context.log.info), splits=config.splits, max_rows=config.max_rows
+            )
+            manifest = download(spec.name, folder, request, context.log.info, force=config.force)
+            table = raw_table(folder, spec.name, config.splits[0])
+            return materialization(
+                manifest, folder, {"preview": preview(table, ["id", "question", "answers", "image"])}
+            )
+
+    return raw
+
+
+def source_folder(workspace: WorkspaceResource, progress: object) -> str | None:
+    """The folder to read: the one that was given, the embedded sample (drawn on first use), or None for the Hub."""
+    if workspace.source:
+        return workspace.source
+    if workspace.settings.hub_models is not None:
+        return None
+    from r3pp_core.sample.artefact import ensure_sample
+
+    folder: Path = workspace.paths.source_dir
+    ensure_sample(folder, progress=progress)
+    return str(folder)
+
+
+raw_assets = [raw_asset(spec) for spec in DATASETS.values()]

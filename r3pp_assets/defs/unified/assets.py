@@ -1,0 +1,44 @@
+"""The unified tables, one asset per data set: raw rows joined with OCR text, in one schema."""
+
+import dagster as dg
+
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import column_schema, materialization, preview
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.datasets.registry import DATASETS
+from r3pp_core.datasets.spec import DatasetSpec
+from r3pp_core.ingest import unify as stage
+from r3pp_core.ingest.schema import UNIFIED_FIELDS
+from r3pp_core.ingest.unify import UnifyConfig, unified_table, unify
+
+
+def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["unified", spec.name],
+        deps=[dg.AssetKey(["raw", spec.name]), dg.AssetKey(["ocr", spec.name])],
+        group_name="unified",
+        kinds={"json"},
+        owners=["team:data"],
+        code_version=stage.CODE_VERSION,
+        description=f"{spec.title}: rows in the schema that all three data sets share, with all references and the "
+        "picture's text.",
+    )
+    def unified(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+        with user_errors():
+            paths = workspace.paths
+            manifest = unify(spec.name, paths.raw_dir(spec.name), paths.unified_dir, UnifyConfig(), context.log.info)
+            split = next(split for split in ("train", "val", "test") if f"rows_{split}" in manifest.counts)
+            table = unified_table(paths.unified_dir, spec.name, split)
+            return materialization(
+                manifest,
+                table,
+                {
+                    "preview": preview(table, ["id", "question", "answers", "pseudo_text"]),
+                    "dagster/column_schema": column_schema(UNIFIED_FIELDS),
+                },
+            )
+
+    return unified
+
+
+unified_assets = [unified_asset(spec) for spec in DATASETS.values()]

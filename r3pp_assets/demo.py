@@ -1,0 +1,113 @@
+"""`make demo`: the whole graph on the sample, through Dagster, and the scores at the end."""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.errors import R3Error
+
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+
+
+def set_environment(root: Path, profile: str, source: Path | None) -> None:
+    """Point Dagster and the definitions at this workspace; its run history lives inside it."""
+    storage = root / ".dagster"
+    storage.mkdir(parents=True, exist_ok=True)
+    os.environ.update(
+        DAGSTER_HOME=str(PROJECT_DIR / "dagster_home"),
+        R3PP_PROFILE=profile,
+        R3PP_ROOT=str(root),
+        R3PP_STORAGE=str(storage),
+    )
+    if source is not None:
+        os.environ["R3PP_SOURCE"] = str(source)
+
+
+def workspace_root(source: Path | None) -> Path:
+    """A source has a workspace of its own, so that the sample's stays what it is."""
+    if source is None:
+        return PROJECT_DIR / "workspace" / "sample"
+    digest = hashlib.sha256(str(source).encode()).hexdigest()[:8]
+    return PROJECT_DIR / "workspace" / f"source-{source.name}-{digest}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="r3pp demo")
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--root", type=Path)
+    args = parser.parse_args()
+    source = args.source.resolve() if args.source else None
+    root = (args.root or workspace_root(source)).resolve()
+    set_environment(root, "sample", source)
+    started = time.monotonic()
+    try:
+        success = materialize_stale(root)
+        if not success:
+            sys.stderr.write(f"error: the run failed; `{ui_command(root)}` shows where and why\n")
+            return 1
+        show_scores(root)
+    except R3Error as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    sys.stdout.write(f"open the UI: {ui_command(root)}\ndone in {time.monotonic() - started:.0f} s\n")
+    return 0
+
+
+def materialize_stale(root: Path) -> bool:
+    """Run whatever is stale in one Dagster run; nothing when nothing is."""
+    import dagster as dg
+
+    from r3pp_assets.definitions import defs
+    from r3pp_assets.resources.environment import resources_from_environment
+    from r3pp_assets.staleness import changed_sources, stale_assets, with_descendants
+
+    definitions = defs()
+    job = definitions.resolve_job_def("full")
+    keys = set(job.asset_layer.executable_asset_keys)
+    with dg.DagsterInstance.get() as instance:
+        stale = stale_assets(definitions, instance, keys)
+        sources = changed_sources(resources_from_environment()["workspace"])
+        stale |= with_descendants(definitions.resolve_asset_graph(), sources) & keys
+        if not stale:
+            sys.stdout.write(f"all {len(keys)} assets in {root} are up to date, nothing to launch\n")
+            return True
+        sys.stdout.write(f"materializing {len(stale)} of {len(keys)} assets in {root}\n")
+        sys.stdout.flush()
+        with dg.execute_job(
+            dg.reconstructable(full_job),
+            instance=instance,
+            asset_selection=sorted(stale),
+            run_config={"loggers": {"brief": {}}},
+        ) as result:
+            return result.success
+
+
+def full_job() -> Any:
+    from r3pp_assets.definitions import defs
+
+    return defs().resolve_job_def("full")
+
+
+def show_scores(root: Path) -> None:
+    from r3pp_core.evaluation.reporting import read_results
+    from r3pp_core.evaluation.scoring import score_table
+    from r3pp_core.profiles import profile_named
+    from r3pp_core.workspace import Workspace
+
+    folder = Workspace(root).results_dir("report")
+    heading = profile_named(os.environ["R3PP_PROFILE"]).heading
+    sys.stdout.write("\n" + score_table(read_results(folder), heading))
+    sys.stdout.write(f"\nreport: {folder / 'report.html'}\n")
+
+
+def ui_command(root: Path) -> str:
+    default = PROJECT_DIR / "workspace" / "sample"
+    return "make ui" if root == default else f"make ui ROOT={root}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

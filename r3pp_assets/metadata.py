@@ -1,0 +1,78 @@
+"""What every asset shows: the numbers of its manifest, under the same names everywhere."""
+
+import base64
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from r3pp_core.artefact import Manifest
+from r3pp_core.jsonl import read_jsonl
+
+MAX_CELL_CHARS = 120
+MAX_INLINE_PNG_BYTES = 90_000
+
+
+def materialization(
+    manifest: Manifest, where: Path, metadata: Mapping[str, Any] | None = None, **result: Any
+) -> dg.MaterializeResult:
+    """A result whose data version is the artefact's content hash, so that equal bytes count as unchanged."""
+    shown: dict[str, Any] = {
+        "path": dg.MetadataValue.path(str(where)),
+        "bytes": manifest.num_bytes,
+        "content_hash": manifest.content_hash,
+        "made_with": dg.MetadataValue.json({"config": manifest.config, "inputs": manifest.inputs}),
+        **manifest.counts,
+        **{f"left_out_{reason}": count for reason, count in manifest.left_out.items()},
+        **(metadata or {}),
+    }
+    if "rows" in manifest.counts:
+        shown["dagster/row_count"] = manifest.counts["rows"]
+    return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(manifest.content_hash), **result)
+
+
+def preview(table: Path, columns: Iterable[str], num_rows: int = 8) -> dg.TableMetadataValue:
+    """The first rows of a JSONL table, cells cut to a readable length."""
+    names = list(columns)
+    records = [
+        dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in islice(read_jsonl(table), num_rows)
+    ]
+    schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in names])
+    return dg.MetadataValue.table(records=records, schema=schema)
+
+
+def _cell(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
+
+
+def column_schema(fields: Mapping[str, tuple[type, ...]]) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name,
+                "|".join("null" if kind is type(None) else kind.__name__ for kind in kinds),
+                constraints=dg.TableColumnConstraints(nullable=type(None) in kinds),
+            )
+            for name, kinds in fields.items()
+        ]
+    )
+
+
+def inline_png(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
+    """A small picture inside the event log, or its size where it would be too large to keep there."""
+    if len(png) > MAX_INLINE_PNG_BYTES:
+        return dg.MetadataValue.md(f"{caption}: {len(png)} bytes, too large to show inline; see `path`")
+    data = base64.b64encode(png).decode()
+    return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{data})")
+
+
+def problems_result(problems: list[str], what: str) -> dg.AssetCheckResult:
+    """Passed when nothing was found; otherwise the first problems as metadata and description."""
+    return dg.AssetCheckResult(
+        passed=not problems,
+        description=f"{what}: {problems[0]}" if problems else f"{what}: none",
+        metadata={"num_problems": len(problems), "problems": dg.MetadataValue.json(problems[:20])},
+    )

@@ -1,0 +1,1 @@
+"""Reusable resources: the workspace, and the launchers."""

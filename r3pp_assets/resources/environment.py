@@ -1,0 +1,27 @@
+"""The one place where the environment is read: R3PP_PROFILE, R3PP_ROOT, R3PP_SOURCE."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from r3pp_assets.resources.launchers import LauncherResource
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.profiles import profile_named
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+
+
+def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
+    profile = profile_named(os.environ.get("R3PP_PROFILE", "sample"))
+    root = os.environ.get("R3PP_ROOT") or str(default_root(profile.name))
+    return {
+        "workspace": WorkspaceResource(
+            root=str(Path(root).resolve()), profile=profile.name, source=os.environ.get("R3PP_SOURCE") or None
+        ),
+        "launcher": LauncherResource(),
+    }
+
+
+def default_root(profile: str) -> Path:
+    return PROJECT_DIR / "workspace" / profile

@@ -1,0 +1,25 @@
+"""Where artefacts live and which profile makes them."""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from r3pp_core.profiles import Profile, profile_named
+from r3pp_core.workspace import Workspace
+
+
+class WorkspaceResource(dg.ConfigurableResource):
+    """The workspace's root, the profile, and a local folder of Parquet files that replaces the profile's source."""
+
+    root: str = Field(description="absolute path of the workspace")
+    profile: str = Field("sample", description="sample or full")
+    source: str | None = Field(None, description="folder of Parquet in the Hub's layout; empty: the profile's own")
+
+    @property
+    def paths(self) -> Workspace:
+        return Workspace(Path(self.root))
+
+    @property
+    def settings(self) -> Profile:
+        return profile_named(self.profile)

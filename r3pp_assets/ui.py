@@ -1,0 +1,27 @@
+"""`make ui`: Dagster's webserver and daemon on 127.0.0.1 over one workspace."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from r3pp_assets.demo import PROJECT_DIR, set_environment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="r3pp ui")
+    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument("--root", type=Path)
+    args = parser.parse_args()
+    profile = os.environ.get("R3PP_PROFILE", "sample")
+    root = (args.root or PROJECT_DIR / "workspace" / profile).resolve()
+    set_environment(root, profile, None)
+    command = ["dagster", "dev", "-w", "workspace.yaml", "--host", "127.0.0.1", "--port", str(args.port)]
+    sys.stdout.write(f"profile {profile}, workspace {root}: http://127.0.0.1:{args.port} (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    os.chdir(PROJECT_DIR)
+    os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""evaluate: a sweep by hand, base against a checkpoint, with the report."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.cli.terminal import say, say_manifest
+from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.flags import add_config_flags, config_from
+
+
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser("evaluate", help="scores of a checkpoint, clean and damaged, against the base")
+    command.add_argument("--checkpoint_dir", type=Path, required=True, help="a step_<n> or an exported folder")
+    command.add_argument("--val_jsonl", type=Path, required=True, help="for example data/unified/val.jsonl")
+    command.add_argument("--image_root", type=Path, required=True, help="image_path is relative to it")
+    command.add_argument("--index_dir", type=Path, required=True, help="for example indices")
+    command.add_argument("--model_name", type=Path, help="the backbone's folder (default: as the checkpoint names it)")
+    command.add_argument("--text_encoder", type=Path, default=Path("models/minilm"), help="folder of MiniLM")
+    command.add_argument("--image_encoder", type=Path, default=Path("models/clip"), help="folder of CLIP")
+    command.add_argument("--out_dir", type=Path, required=True, help="for example results/mine")
+    command.add_argument("--heading", help="a line above the scores")
+    command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    add_config_flags(command, EvaluateConfig)
+    command.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(args: Namespace) -> None:
+    from r3pp_core.evaluation.reporting import make_report, read_results
+    from r3pp_core.evaluation.scoring import score_table
+    from r3pp_core.evaluation.subjects import base_subject, r3_subject
+    from r3pp_core.evaluation.sweep import evaluate
+
+    config = config_from(args, EvaluateConfig)
+    subject = r3_subject(args.checkpoint_dir, args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
+    base = base_subject(args.model_name or Path(subject.model.backbone_name), subject.max_pixels)
+    base_config = config.model_copy(update={"arms": ["base", "base_ocr"], "ablations": []})
+    for part, part_config in ((base, base_config), (subject, config)):
+        folder = args.out_dir / part.name
+        say_manifest(evaluate(part, args.val_jsonl, args.image_root, folder, part_config, say, force=args.force))
+    out_dir = args.out_dir / "report"
+    say_manifest(make_report([args.out_dir / "base", args.out_dir / "r3"], args.image_root, out_dir, args.heading, say))
+    say("\n" + score_table(read_results(out_dir), args.heading))
+    say(f"report: {out_dir / 'report.html'}")

@@ -1,0 +1,83 @@
+"""download, ocr, unify, merge, sample."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.cli.terminal import say, say_manifest
+from r3pp_core.datasets.registry import DATASETS
+from r3pp_core.datasets.spec import SPLITS
+from r3pp_core.flags import add_config_flags, config_from
+from r3pp_core.ingest.download import DownloadConfig, download
+from r3pp_core.ingest.merge import MergeConfig, merge_split, merged_target
+from r3pp_core.ingest.ocr import OcrConfig, run_ocr
+from r3pp_core.ingest.unify import UnifyConfig, find_raw_dir, unified_table, unify
+
+DATASET_HELP = f"one of {', '.join(DATASETS)}"
+
+
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser("download", help="fetch a data set's pictures and questions")
+    command.add_argument("dataset", help=DATASET_HELP)
+    command.add_argument("--out_dir", type=Path, required=True, help="for example data/raw/screenqa")
+    command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    add_config_flags(command, DownloadConfig)
+    command.set_defaults(run=run_download)
+
+    command = commands.add_parser("ocr", help="read what a data set's pictures say")
+    command.add_argument("--dataset", required=True, help=DATASET_HELP)
+    command.add_argument("--raw_dir", type=Path, required=True, help="where download wrote")
+    command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    add_config_flags(command, OcrConfig)
+    command.set_defaults(run=run_ocr_command)
+
+    command = commands.add_parser("unify", help="bring a data set into the unified schema")
+    command.add_argument("--dataset", required=True, help=DATASET_HELP)
+    command.add_argument("--raw_dir", type=Path, required=True, help="where download wrote")
+    command.add_argument("--out_dir", type=Path, required=True, help="for example data/unified")
+    command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    add_config_flags(command, UnifyConfig)
+    command.set_defaults(run=run_unify)
+
+    command = commands.add_parser("merge", help="merge the unified tables into train, val and test.jsonl")
+    command.add_argument("--unified_dir", type=Path, required=True, help="where unify wrote")
+    command.add_argument("--splits", nargs="+", default=list(SPLITS), help="which of train, val, test")
+    command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    add_config_flags(command, MergeConfig)
+    command.set_defaults(run=run_merge)
+
+    command = commands.add_parser("sample", help="draw the embedded sample as Parquet in the Hub's layout")
+    command.add_argument("--out_dir", type=Path, required=True, help="give it to --source afterwards")
+    command.set_defaults(run=run_sample)
+
+
+def run_download(args: Namespace) -> None:
+    config = config_from(args, DownloadConfig)
+    say_manifest(download(args.dataset, args.out_dir, config, say, force=args.force))
+
+
+def run_ocr_command(args: Namespace) -> None:
+    raw_dir = find_raw_dir(args.dataset, args.raw_dir)
+    say_manifest(run_ocr(args.dataset, raw_dir, config_from(args, OcrConfig), say, force=args.force))
+
+
+def run_unify(args: Namespace) -> None:
+    config = config_from(args, UnifyConfig)
+    say_manifest(unify(args.dataset, args.raw_dir, args.out_dir, config, say, force=args.force))
+
+
+def run_merge(args: Namespace) -> None:
+    config = config_from(args, MergeConfig)
+    for split in args.splits:
+        tables = [unified_table(args.unified_dir, dataset, split) for dataset in config.datasets]
+        if split == "test" and not any(path.is_file() for path in tables):
+            say(f"merged/test: no unified test table in {args.unified_dir}, left out")
+            continue
+        say_manifest(merge_split(split, args.unified_dir, config, say, force=args.force))
+        say(f"merged/{split}: {merged_target(args.unified_dir, split).folder / f'{split}.jsonl'}")
+
+
+def run_sample(args: Namespace) -> None:
+    from r3pp_core.sample.artefact import ensure_sample
+
+    say_manifest(ensure_sample(args.out_dir, progress=say))

@@ -1,0 +1,58 @@
+"""download-models and index."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.cli.terminal import say, say_manifest
+from r3pp_core.flags import add_config_flags, config_from
+from r3pp_core.ingest.models import announce_size, get_model
+from r3pp_core.profiles import PROFILES, profile_named
+from r3pp_core.retrieval.config import IndexConfig
+
+
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser("download-models", help="fetch CLIP and MiniLM, and the backbone on request")
+    command.add_argument("--out_dir", type=Path, required=True, help="for example models")
+    command.add_argument("--backbone", action="store_true", help="Qwen3-VL-8B-Instruct too (17.5 GB)")
+    command.add_argument(
+        "--profile", choices=list(PROFILES), default="full", help="sample: small ones of the same architectures"
+    )
+    command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    command.set_defaults(run=run_download_models)
+
+    command = commands.add_parser("index", help="build the text and the image index over a table's pictures")
+    command.add_argument("--jsonl", type=Path, required=True, help="for example data/unified/train.jsonl")
+    command.add_argument("--image_root", type=Path, required=True, help="image_path is relative to it")
+    command.add_argument("--out_dir", type=Path, required=True, help="for example indices")
+    command.add_argument("--text_encoder", type=Path, default=Path("models/minilm"), help="folder of MiniLM")
+    command.add_argument("--image_encoder", type=Path, default=Path("models/clip"), help="folder of CLIP")
+    command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    add_config_flags(command, IndexConfig)
+    command.set_defaults(run=run_index)
+
+
+def run_download_models(args: Namespace) -> None:
+    profile = profile_named(args.profile)
+    names = ["clip", "minilm", *(["backbone"] if args.backbone or args.profile == "sample" else [])]
+    announce_size(names, args.out_dir, profile, say)
+    for name in names:
+        say_manifest(get_model(name, args.out_dir, profile, say, force=args.force))
+
+
+def run_index(args: Namespace) -> None:
+    from r3pp_core.retrieval.build import build_index
+
+    config = config_from(args, IndexConfig)
+    for kind, encoder in (("text", args.text_encoder), ("image", args.image_encoder)):
+        manifest = build_index(
+            kind,  # type: ignore[arg-type]
+            args.jsonl,
+            args.image_root,
+            args.out_dir,
+            encoder,
+            config,
+            say,
+            force=args.force,
+        )
+        say_manifest(manifest)

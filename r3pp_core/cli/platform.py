@@ -1,0 +1,39 @@
+"""demo and ui: the Dagster platform, started in processes of its own (the library does not import it)."""
+
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.errors import UsageError
+
+
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser("demo", help="materialize the whole graph on the sample and print the scores")
+    command.add_argument("--source", type=Path, help="folder of Parquet in the Hub's layout instead of the sample")
+    command.add_argument("--root", type=Path, help="workspace folder (default: workspace/<profile or source>)")
+    command.set_defaults(run=run_demo)
+
+    command = commands.add_parser("ui", help="open the Dagster UI on 127.0.0.1 (webserver and daemon)")
+    command.add_argument("--port", type=int, default=3000, help="port (default 3000)")
+    command.add_argument("--root", type=Path, help="workspace folder (default: workspace/<profile>)")
+    command.set_defaults(run=run_ui)
+
+
+def run_demo(args: Namespace) -> int:
+    if args.source is not None and not args.source.is_dir():
+        raise UsageError(f"--source {args.source} is not a folder; give a folder that holds <data set>/data/*.parquet")
+    return _platform("demo", _given(source=args.source, root=args.root))
+
+
+def run_ui(args: Namespace) -> int:
+    return _platform("ui", _given(port=args.port, root=args.root))
+
+
+def _given(**flags: object) -> list[str]:
+    return [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]
+
+
+def _platform(module: str, arguments: list[str]) -> int:
+    return subprocess.run([sys.executable, "-m", f"r3pp_assets.{module}", *arguments], check=False).returncode

@@ -1,0 +1,87 @@
+"""The report as an artefact: samples of several evaluations scored together, results.json and report.html."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
+from r3pp_core.errors import R3Error
+from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.metrics import METRICS_VERSION
+from r3pp_core.evaluation.report import write_report
+from r3pp_core.evaluation.scoring import score_samples
+from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
+from r3pp_core.jsonl import read_jsonl
+from r3pp_core.progress import Progress, silent
+
+CODE_VERSION = "1"
+# A difference in one of these makes two evaluations incomparable.
+MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed")
+
+
+def make_report(
+    evaluation_dirs: Sequence[Path],
+    image_root: Path,
+    out_dir: Path,
+    heading: str | None = None,
+    progress: Progress = silent,
+    *,
+    force: bool = False,
+) -> Manifest:
+    """Write `out_dir/results.json` and `out_dir/report.html` over the samples of all evaluations.
+
+    Raises R3Error when an evaluation is missing, or when two differ in rows, levels, damage, seed or table.
+    """
+    manifests = {folder.name: require_manifest(Target(folder), "r3pp evaluate") for folder in evaluation_dirs}
+    _check_agreement(manifests)
+    request = Request(
+        stage="report",
+        code_version=f"{CODE_VERSION}+metrics{METRICS_VERSION}",
+        config={"heading": heading},
+        inputs={name: manifest.content_hash for name, manifest in manifests.items()},
+    )
+
+    def make(staging: Path) -> Outcome:
+        samples = [sample for folder in evaluation_dirs for sample in read_jsonl(folder / "samples.jsonl")]
+        results = score_samples(samples, primary=PRIMARY, signature=_signature(evaluation_dirs))
+        (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        config = EvaluateConfig.model_validate(next(iter(manifests.values())).config)
+        write_report(
+            results, samples, staging / "report.html", image_root, heading, damaged_picture(image_root, config)
+        )
+        return Outcome(counts={"samples": len(samples)})
+
+    return build(Target(out_dir), request, make, force=force, progress=progress)
+
+
+def _check_agreement(manifests: dict[str, Manifest]) -> None:
+    first_name, first = next(iter(manifests.items()))
+    for name, manifest in manifests.items():
+        for key in MUST_AGREE:
+            if manifest.config[key] != first.config[key]:
+                raise R3Error(
+                    f"{name} and {first_name} cannot be compared: {key} is {manifest.config[key]} and "
+                    f"{first.config[key]}; evaluate both with the same"
+                )
+        if manifest.inputs["table"] != first.inputs["table"]:
+            raise R3Error(f"{name} and {first_name} cannot be compared: they were evaluated on different tables")
+
+
+def _signature(evaluation_dirs: Sequence[Path]) -> dict[str, Any]:
+    """The evaluations' signatures as one; where they differ, a value by evaluation."""
+    signatures = {folder.name: read_results(folder)["signature"] for folder in evaluation_dirs}
+    merged: dict[str, Any] = {}
+    for key in dict.fromkeys(key for signature in signatures.values() for key in signature):
+        values = {name: signature.get(key) for name, signature in signatures.items()}
+        first = next(iter(values.values()))
+        merged[key] = first if all(value == first for value in values.values()) else values
+    return merged
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    path = folder / "results.json"
+    if not path.is_file():
+        raise R3Error(f"{path} does not exist; run `r3pp evaluate` first")
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return results

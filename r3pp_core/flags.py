@@ -1,0 +1,102 @@
+"""Command-line flags from a config class: one flag a field, its default and description from the class.
+
+Words may be joined by `-` or `_`; a nested config's fields are `--outer.inner`. A wrong flag ends in one sentence and
+exit code 2.
+"""
+
+import argparse
+import types
+import typing
+from typing import Any, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from r3pp_core.errors import UsageError
+
+C = TypeVar("C", bound=BaseModel)
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """Errors as UsageError, flags with `-` or `_`, no abbreviations."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args([underscored(arg) for arg in args] if args is not None else None, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def underscored(argument: str) -> str:
+    """`--out-dir=x` as `--out_dir=x`; values are left alone."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def add_config_flags(parser: argparse.ArgumentParser, config: type[BaseModel], prefix: str = "") -> None:
+    """Add a flag for every field. Flags not given are absent from the namespace, so defaults stay the class's own."""
+    for name, field in config.model_fields.items():
+        kind = _without_none(field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            add_config_flags(parser, kind, f"{prefix}{name}.")
+            continue
+        default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)}"
+        options: dict[str, Any] = {
+            "dest": f"{prefix}{name}",
+            "default": argparse.SUPPRESS,
+            "help": f"{field.description or ''} ({default})".strip().replace("%", "%%"),
+        }
+        parser.add_argument(f"--{prefix}{name}", **options, **_type_options(kind))
+
+
+def _without_none(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+        return kinds[0] if len(kinds) == 1 else str
+    return annotation
+
+
+def _type_options(kind: Any) -> dict[str, Any]:
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if typing.get_origin(kind) is Literal:
+        return {"choices": list(typing.get_args(kind))}
+    if typing.get_origin(kind) is list:
+        return {"nargs": "+", "type": _scalar(typing.get_args(kind)[0])}
+    return {"type": _scalar(kind)}
+
+
+def _scalar(kind: Any) -> type:
+    return kind if kind in (int, float) else str
+
+
+def config_values(namespace: argparse.Namespace, config: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """The values that were given for this config, nested as the config is."""
+    values: dict[str, Any] = {}
+    for name, field in config.model_fields.items():
+        kind = _without_none(field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            if inner := config_values(namespace, kind, f"{prefix}{name}."):
+                values[name] = inner
+        elif hasattr(namespace, f"{prefix}{name}"):
+            values[name] = getattr(namespace, f"{prefix}{name}")
+    return values
+
+
+def config_from(namespace: argparse.Namespace, config: type[C], **fixed: Any) -> C:
+    """The config with the flags that were given. Raises UsageError naming the flag, its value and what is allowed."""
+    return validated(config, {**config_values(namespace, config), **fixed})
+
+
+def validated(config: type[C], values: dict[str, Any]) -> C:
+    try:
+        return config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = ".".join(str(part) for part in first["loc"])
+        got = f" (got {first['input']!r})" if not isinstance(first["input"], dict) else ""
+        raise UsageError(f"--{flag}: {first['msg']}{got}") from None

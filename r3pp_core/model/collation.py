@@ -1,0 +1,164 @@
+"""Prepared rows to one batch of tensors.
+
+B rows, T padded length, P patches of all pictures, k hits, d embedding length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+
+from r3pp_core.errors import R3Error
+from r3pp_core.model.config import ARMS, Arm, R3Config
+from r3pp_core.model.evidence import RowHits
+from r3pp_core.model.preparation import PreparedRow
+from r3pp_core.model.prompt import EncodedPrompt, encode, user_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORED = -100
+T_co = TypeVar("T_co", bound="EvidenceBatch | Batch")
+
+
+@dataclass(frozen=True)
+class EvidenceBatch:
+    """Hits of both indices (zero where there is none), what confidence is read from, and the simulator's truth."""
+
+    text_vectors: "Tensor"  # [B, k, d_text]
+    text_weights: "Tensor"  # [B, k]
+    text_scores: "Tensor"  # [B, k]
+    text_mask: "Tensor"  # bool [B, k]
+    image_vectors: "Tensor"  # [B, k, d_image]
+    image_weights: "Tensor"  # [B, k]
+    image_scores: "Tensor"  # [B, k]
+    image_mask: "Tensor"  # bool [B, k]
+    image_query: "Tensor"  # [B, d_image]
+    ocr_conf: "Tensor"  # [B], 0 where unknown
+    ocr_known: "Tensor"  # [B], 0 or 1
+    c_vis: "Tensor"  # [B], a target only: never an input
+    c_text: "Tensor"  # [B], a target only: never an input
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`labels` hold the answer's ids at their own positions and -100 elsewhere; `has_placeholders`: K in every row."""
+
+    row_ids: list[str]
+    has_placeholders: bool
+    input_ids: "Tensor"  # [B, T]
+    attention_mask: "Tensor"  # [B, T]
+    mm_token_type_ids: "Tensor"  # [B, T], 1 on picture tokens
+    labels: "Tensor"  # [B, T]
+    pixel_values: "Tensor"  # [P, patch length]
+    image_grid_thw: "Tensor"  # [B, 3]
+    evidence: EvidenceBatch
+
+    @property
+    def num_answer_tokens(self) -> int:
+        return int((self.labels != IGNORED).sum())
+
+
+def to_device(batch: T_co, device: str) -> T_co:
+    """The same batch with its tensors on `device`."""
+    moved: dict[str, Any] = {}
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, EvidenceBatch):
+            moved[field.name] = to_device(value, device)
+        elif hasattr(value, "to"):
+            moved[field.name] = value.to(device)
+    return replace(batch, **moved)
+
+
+def collate(
+    rows: Sequence[PreparedRow],
+    tokenizer: Any,
+    config: R3Config,
+    *,
+    arm: Arm = ARMS["r3"],
+    with_answers: bool = False,
+    padding_side: Literal["left", "right"] = "left",
+    merge_size: int = 2,
+    max_length: int | None = None,
+) -> Batch:
+    """Left padding for generation; training puts the answers in (`with_answers`), on either side.
+
+    Raises R3Error naming the row when its ids exceed `max_length`.
+    """
+    import torch
+
+    has_placeholders = arm.soft_tokens and config.num_soft_tokens > 0
+    encoded = [_encode(row, tokenizer, config, arm, with_answers, merge_size) for row in rows]
+    lengths = [len(prompt.prompt_ids) + len(prompt.answer_ids) for prompt in encoded]
+    for row, length in zip(rows, lengths, strict=True):
+        if max_length is not None and length > max_length:
+            raise R3Error(
+                f"row {row.row_id} needs {length} tokens, more than {max_length}; "
+                "lower max_pixels or the prompt's limits"
+            )
+    shape = (len(rows), max(lengths))
+    input_ids = np.full(shape, tokenizer.pad_token_id, np.int64)
+    attention_mask, labels = np.zeros(shape, np.int64), np.full(shape, IGNORED, np.int64)
+    for number, (prompt, length) in enumerate(zip(encoded, lengths, strict=True)):
+        first = shape[1] - length if padding_side == "left" else 0
+        answer_start, end = first + len(prompt.prompt_ids), first + length
+        input_ids[number, first:end] = prompt.prompt_ids + prompt.answer_ids
+        attention_mask[number, first:end] = 1
+        labels[number, answer_start:end] = prompt.answer_ids
+    image_token = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    return Batch(
+        row_ids=[row.row_id for row in rows],
+        has_placeholders=has_placeholders,
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(attention_mask),
+        mm_token_type_ids=torch.from_numpy((input_ids == image_token).astype(np.int32)),
+        labels=torch.from_numpy(labels),
+        pixel_values=torch.from_numpy(np.concatenate([row.damaged.pixel_values for row in rows])),
+        image_grid_thw=torch.tensor([row.damaged.grid_thw for row in rows]),
+        evidence=_evidence(rows, config, arm),
+    )
+
+
+def _encode(
+    row: PreparedRow, tokenizer: Any, config: R3Config, arm: Arm, with_answers: bool, merge_size: int
+) -> EncodedPrompt:
+    damaged = row.damaged
+    text = user_text(
+        damaged.row["question"],
+        damaged.instruction,
+        damaged.pseudo_text if arm.ocr_text else None,
+        row.evidence.text.texts if arm.text_evidence else [],
+        config.prompt,
+    )
+    num_soft_tokens = config.num_soft_tokens if arm.soft_tokens else 0
+    num_image_tokens = int(np.prod(damaged.grid_thw)) // merge_size**2
+    return encode(tokenizer, text, damaged.row["answer"] if with_answers else None, num_soft_tokens, num_image_tokens)
+
+
+def _evidence(rows: Sequence[PreparedRow], config: R3Config, arm: Arm) -> EvidenceBatch:
+    import torch
+
+    def stacked(values: list[Any]) -> "Tensor":
+        return torch.from_numpy(np.stack(values).astype(np.float32))
+
+    def side(name: Literal["text", "image"], dim: int, used: bool) -> dict[str, "Tensor"]:
+        hits: list[RowHits] = [getattr(row.evidence, name) if used else RowHits.none(config.k, dim) for row in rows]
+        return {
+            f"{name}_vectors": stacked([hit.vectors for hit in hits]),
+            f"{name}_weights": stacked([hit.weights for hit in hits]),
+            f"{name}_scores": stacked([hit.scores for hit in hits]),
+            f"{name}_mask": torch.from_numpy(np.stack([hit.mask for hit in hits])),
+        }
+
+    conf = [row.damaged.ocr_conf for row in rows]
+    return EvidenceBatch(
+        **side("text", config.text_dim, arm.text_evidence),
+        **side("image", config.image_dim, arm.image_evidence),
+        image_query=stacked([row.evidence.image_query for row in rows]),
+        ocr_conf=torch.tensor([0.0 if value is None else value for value in conf]),
+        ocr_known=torch.tensor([float(value is not None) for value in conf]),
+        c_vis=torch.tensor([float(row.damaged.c_vis) for row in rows]),
+        c_text=torch.tensor([float(row.damaged.c_text) for row in rows]),
+    )

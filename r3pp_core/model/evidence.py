@@ -1,0 +1,121 @@
+"""Looking evidence up: damaged queries in, hits of both indices out, the query's own picture never among them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from r3pp_core.errors import R3Error
+from r3pp_core.retrieval.metadata import IndexEntry
+from r3pp_core.retrieval.search import NO_HIT, Index
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RowHits:
+    """k hits of one query in one index, best first; all zero and id -1 where `mask` is False. `vectors` [k, d].
+
+    `entries` has one entry per real hit.
+    """
+
+    ids: npt.NDArray[np.int64]
+    scores: Floats
+    weights: Floats
+    mask: npt.NDArray[np.bool_]
+    vectors: Floats
+    entries: list[IndexEntry]
+
+    @classmethod
+    def none(cls, k: int, dim: int) -> "RowHits":
+        zeros = np.zeros(k, np.float32)
+        vectors = np.zeros((k, dim), np.float32)
+        return cls(np.full(k, NO_HIT), zeros, zeros, np.zeros(k, bool), vectors, [])
+
+    @property
+    def texts(self) -> list[str]:
+        """What the hits say, best first."""
+        return [entry.pseudo_text for entry in self.entries]
+
+
+@dataclass(frozen=True)
+class RowEvidence:
+    """What one row's query found, and its own picture's embedding (unit length, zero without an image encoder)."""
+
+    text: RowHits
+    image: RowHits
+    image_query: Floats
+
+    @classmethod
+    def none(cls, k: int, text_dim: int, image_dim: int) -> "RowEvidence":
+        return cls(RowHits.none(k, text_dim), RowHits.none(k, image_dim), np.zeros(image_dim, np.float32))
+
+
+class Retriever:
+    """Both encoders and both indices. Not for use from several threads at once."""
+
+    def __init__(
+        self,
+        text_encoder: Any,
+        image_encoder: Any,
+        text_index: Index,
+        image_index: Index,
+        k: int = 3,
+        min_score: float | None = None,
+    ) -> None:
+        self.text_encoder, self.image_encoder = text_encoder, image_encoder
+        self.text_index, self.image_index = text_index, image_index
+        self.k, self.min_score = k, min_score
+
+    @classmethod
+    def load(
+        cls,
+        index_dir: Path,
+        text_encoder_dir: Path,
+        image_encoder_dir: Path,
+        k: int = 3,
+        min_score: float | None = None,
+    ) -> "Retriever":
+        """From `index_dir/text` and `index_dir/image`. Raises R3Error when an index was built by another encoder."""
+        from r3pp_core.retrieval.encoders import load_image_encoder, load_text_encoder
+
+        text_encoder, image_encoder = load_text_encoder(text_encoder_dir), load_image_encoder(image_encoder_dir)
+        text_index = Index.load(Path(index_dir) / "text", text_encoder)
+        image_index = Index.load(Path(index_dir) / "image", image_encoder)
+        return cls(text_encoder, image_encoder, text_index, image_index, k, min_score)
+
+    def look_up(
+        self, texts: Sequence[str], pictures: "Sequence[Image.Image]", own_sha256: Sequence[str]
+    ) -> list[RowEvidence]:
+        """One batch of queries; entries with the query's own picture hash are left out."""
+        exclude = [{sha} for sha in own_sha256]
+        text = self._search(self.text_index, self.text_encoder.encode(list(texts)), exclude)
+        image_queries = self.image_encoder.encode(list(pictures))
+        image = self._search(self.image_index, image_queries, exclude)
+        return [RowEvidence(*row) for row in zip(text, image, image_queries, strict=True)]
+
+    def _search(self, index: Index, queries: Floats, exclude: list[set[str]]) -> list[RowHits]:
+        found = index.search(queries, self.k, exclude=exclude, min_score=self.min_score)
+        vectors = index.vectors(found.ids)
+        return [
+            RowHits(ids, scores, weights, mask, row_vectors, [index.entry(int(entry)) for entry in ids[mask]])
+            for ids, scores, weights, mask, row_vectors in zip(
+                found.ids, found.scores, found.weights, found.mask, vectors, strict=True
+            )
+        ]
+
+
+def refuse_other_sizes(retriever: Retriever, text_dim: int, image_dim: int) -> None:
+    """Raise R3Error when the encoders are not those that the model was made for."""
+    found = (retriever.text_encoder.dim, retriever.image_encoder.dim)
+    if found != (text_dim, image_dim):
+        raise R3Error(
+            f"the encoders give {found[0]} and {found[1]} numbers, the model was trained with {text_dim} and "
+            f"{image_dim}; use the encoders that it was trained with"
+        )

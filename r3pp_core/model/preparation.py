@@ -1,0 +1,169 @@
+"""From unified rows to what the model and the reports need, the same way for training and evaluation.
+
+Two halves, so that the first can run in threads ahead of the step: `damage` opens a picture once, damages it and
+cuts it into patches; `retrieve` encodes a batch of damaged queries and searches.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from r3pp_core.corruption.simulator import CorruptionConfig, OcrLine, corrupt
+from r3pp_core.datasets.registry import dataset_spec
+from r3pp_core.errors import R3Error
+from r3pp_core.model.config import R3Config
+from r3pp_core.model.evidence import Floats, Retriever, RowEvidence, refuse_other_sizes
+from r3pp_core.pictures import PictureError, open_picture, picture_inside
+from r3pp_core.retrieval.search import query_text
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Row = Mapping[str, Any]
+MAX_ASPECT_RATIO = 200  # Qwen's image processor refuses more
+
+
+@dataclass(frozen=True)
+class DamagedRow:
+    """A row after the simulator. `pixel_values` are the patches of the damaged picture, fitted to max_pixels."""
+
+    row: Row
+    level: float
+    visit: int
+    picture: "Image.Image"
+    pixel_values: Floats
+    grid_thw: tuple[int, int, int]
+    pseudo_text: str
+    ocr_conf: float | None
+    operators: list[Any]
+    c_vis: float
+    c_text: float
+
+    @property
+    def query(self) -> str:
+        """The text query: question and damaged pseudo-text."""
+        return query_text(self.row["question"], self.pseudo_text)
+
+    @property
+    def instruction(self) -> str:
+        return dataset_spec(self.row["dataset"]).prompt
+
+
+@dataclass(frozen=True)
+class PreparedRow:
+    damaged: DamagedRow
+    evidence: RowEvidence
+
+    @property
+    def row_id(self) -> str:
+        return str(self.damaged.row["id"])
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    row_id: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Prepared rows in the order asked for, less those that cannot be used."""
+
+    rows: list[PreparedRow]
+    rejected: list[RejectedRow]
+
+
+class Preparer:
+    """Opens, damages, encodes and searches. Without a retriever every row has no hits and a zero picture embedding."""
+
+    def __init__(
+        self,
+        image_root: Path,
+        config: R3Config,
+        corruption: CorruptionConfig,
+        image_processor: Any,
+        retriever: Retriever | None = None,
+        ocr_lines: Callable[[str], list[OcrLine]] | None = None,
+    ) -> None:
+        if retriever is not None:
+            refuse_other_sizes(retriever, config.text_dim, config.image_dim)
+        self.image_root = image_root
+        self.config = config
+        self.corruption = corruption
+        self.image_processor = image_processor
+        self.retriever = retriever
+        self.ocr_lines = ocr_lines
+
+    def prepare(self, rows: Sequence[Row], level: float, visit: int = 0) -> Preparation:
+        """Damage and retrieve one batch; deterministic in (corruption seed, row id, visit, level)."""
+        return self.retrieve([self.damage(row, level, visit) for row in rows])
+
+    def damage(self, row: Row, level: float, visit: int = 0) -> DamagedRow | RejectedRow:
+        """One row, from its file to patches. Safe to call from threads; a picture that cannot be used is rejected."""
+        try:
+            picture = open_picture(picture_inside(self.image_root, row["image_path"]))
+        except PictureError as error:
+            return RejectedRow(row["id"], error.reason, str(error))
+        damaged = corrupt(
+            picture,
+            self.ocr_lines(row["image_path"]) if self.ocr_lines else [],
+            row["pseudo_text"] or "",
+            row["ocr_conf"],
+            level,
+            self.corruption,
+            row["id"],
+            visit,
+        )
+        assert damaged.image is not None, "a picture went in"
+        long, short = max(damaged.image.size), min(damaged.image.size)
+        if long > MAX_ASPECT_RATIO * short:
+            return RejectedRow(row["id"], "picture_too_narrow", f"{row['image_path']} is {long} by {short} pixels")
+        pixel_values, grid_thw = patches(damaged.image, self.image_processor, self.config.max_pixels)
+        return DamagedRow(
+            row=row,
+            level=level,
+            visit=visit,
+            picture=damaged.image,
+            pixel_values=pixel_values,
+            grid_thw=grid_thw,
+            pseudo_text=damaged.pseudo_text,
+            ocr_conf=damaged.ocr_conf,
+            operators=list(damaged.operators),
+            c_vis=damaged.c_vis,
+            c_text=damaged.c_text,
+        )
+
+    def retrieve(self, damaged: Sequence[DamagedRow | RejectedRow]) -> Preparation:
+        """Encode and search for the rows that can be used, as one batch."""
+        usable = [row for row in damaged if isinstance(row, DamagedRow)]
+        rejected = [row for row in damaged if isinstance(row, RejectedRow)]
+        config = self.config
+        if self.retriever is None or not usable:
+            found = [RowEvidence.none(config.k, config.text_dim, config.image_dim) for _ in usable]
+        else:
+            found = self.retriever.look_up(
+                [row.query for row in usable],
+                [row.picture for row in usable],
+                [row.row["image_sha256"] for row in usable],
+            )
+        return Preparation([PreparedRow(*pair) for pair in zip(usable, found, strict=True)], rejected)
+
+
+def patches(picture: "Image.Image", image_processor: Any, max_pixels: int) -> tuple[Floats, tuple[int, int, int]]:
+    """Patches [P, patch length] and grid (1, rows, columns) of a picture shrunk to `max_pixels`, keeping its shape."""
+    smallest = min(image_processor.size["shortest_edge"], max_pixels)
+    size = {"shortest_edge": smallest, "longest_edge": max_pixels}
+    inputs = image_processor(images=[picture], size=size, return_tensors="np")
+    t, h, w = (int(side) for side in inputs["image_grid_thw"][0])
+    return np.asarray(inputs["pixel_values"], np.float32), (t, h, w)
+
+
+def refuse_nothing_usable(preparation: Preparation) -> None:
+    """Raise R3Error when not a single row of a batch could be used."""
+    if not preparation.rows:
+        first = preparation.rejected[0].message if preparation.rejected else "no rows"
+        raise R3Error(f"none of {len(preparation.rejected)} rows can be used, for example: {first}")

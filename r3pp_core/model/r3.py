@@ -1,0 +1,232 @@
+"""The R3 model: backbone, adapters and modules; losses of a batch, and answers by greedy decoding.
+
+B rows, T padded length, K soft tokens, n answer tokens of the batch, V vocabulary.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch  # noqa: TID253 - defines a torch module; imported inside functions only
+from torch import Tensor, nn  # noqa: TID253 - see above
+
+from r3pp_core.errors import R3Error
+from r3pp_core.model import losses
+from r3pp_core.model.backbone import PLACEHOLDER, Backbone
+from r3pp_core.model.collation import IGNORED, Batch
+from r3pp_core.model.config import LossWeights, R3Config
+from r3pp_core.model.injection import injected
+from r3pp_core.model.reconstruction import Reconstructed, Reconstruction
+
+NEVER_GENERATED = (PLACEHOLDER, "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """An answer; `gate` {text, image, vision} and `confidence` {c_vis, c_text}, None where that module is off."""
+
+    text: str
+    gate: dict[str, float] | None
+    confidence: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Terms of one micro-batch. `ce_sum` is a sum over its `num_answer_tokens`, the others are means over rows."""
+
+    ce_sum: Tensor
+    num_answer_tokens: int
+    conf: Tensor
+    entropy: Tensor
+    align: Tensor
+    num_align_pairs: int
+    gate: Tensor | None
+    confidence: Tensor | None
+
+    def total(self, weights: LossWeights, num_answer_tokens: int, share_of_rows: float) -> Tensor:
+        """This micro-batch's part of the step's loss, given the step's answer tokens and its share of the rows."""
+        beside = weights.conf * self.conf + weights.entropy * self.entropy + weights.align * self.align
+        return self.ce_sum / max(1, num_answer_tokens) + share_of_rows * beside
+
+
+class R3Model(nn.Module):
+    """Injects what `Reconstruction` makes of the evidence into a Qwen3-VL, which is adapted as the config says."""
+
+    def __init__(self, backbone: Backbone, config: R3Config) -> None:
+        """Takes the backbone over: its parameters are frozen, wrapped (lora) or made trainable (full)."""
+        super().__init__()
+        self.config = config
+        self.backbone = backbone.model
+        self.tokenizer = backbone.tokenizer
+        self.image_processor = backbone.image_processor
+        self.backbone_name, self.backbone_hash = backbone.name, backbone.hash
+        self.placeholder_id = int(backbone.tokenizer.convert_tokens_to_ids(PLACEHOLDER))
+        self.autocast_dtype: torch.dtype | None = None
+        self._peft: list[Any] = []  # in a list, so that torch does not register the wrapped backbone twice
+        self._adapt(config)
+        rows = self.embedding.weight
+        self.reconstruction = Reconstruction(config, rows.shape[1], float(rows.detach().float().norm(dim=1).mean()))
+        self.reconstruction.to(rows.device)
+
+    def _adapt(self, config: R3Config) -> None:
+        self.backbone.requires_grad_(config.adapter == "full")
+        if config.adapter != "lora":
+            return
+        from peft import LoraConfig, get_peft_model
+
+        names = "|".join(config.lora_targets)
+        lora = LoraConfig(
+            r=config.lora_r,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=rf".*language_model\..*\.({names})",
+        )
+        lora.base_model_name_or_path = self.backbone_name
+        self._peft.append(get_peft_model(self.backbone, lora))
+
+    @property
+    def peft_model(self) -> Any | None:
+        """PEFT's own wrapper around the same backbone, for its state dict and layout; None without LoRA."""
+        return self._peft[0] if self._peft else None
+
+    @property
+    def embedding(self) -> nn.Module:
+        embedding: nn.Module = self.backbone.get_input_embeddings()
+        return embedding
+
+    @property
+    def device(self) -> str:
+        return str(self.embedding.weight.device)
+
+    @property
+    def merge_size(self) -> int:
+        return int(self.backbone.config.vision_config.spatial_merge_size)
+
+    def forward(self, batch: Batch) -> Losses:
+        """Loss terms of a batch with answers. Raises R3Error when it holds no answer token."""
+        if not batch.num_answer_tokens:
+            raise R3Error(
+                f"no answer token in the rows {', '.join(batch.row_ids[:3])}; collate them with their answers"
+            )
+        made = self.reconstruction(batch.evidence)
+        logits, targets = self.answer_logits(batch, made)
+        ce_sum = losses.cross_entropy_sum(logits, targets)
+        zero = ce_sum.new_zeros(())
+        conf, entropy, align, num_pairs = zero, zero, zero, 0
+        c_vis, c_text = batch.evidence.c_vis, batch.evidence.c_text
+        if made.gate is not None:
+            conf = conf + losses.gate_loss(made.gate, losses.gate_target(c_vis, c_text, made.available))
+            entropy = losses.negative_entropy(made.gate)
+        if made.confidence is not None:
+            conf = conf + losses.confidence_loss(made.confidence, c_vis, c_text)
+        if made.aligned is not None:
+            align, num_pairs = losses.align_loss(made.aligned[0], made.aligned[1], made.available[:, :2].all(dim=1))
+        return Losses(ce_sum, batch.num_answer_tokens, conf, entropy, align, num_pairs, made.gate, made.confidence)
+
+    def answer_logits(self, batch: Batch, made: Reconstructed | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [n, V] and targets [n] at the positions that predict an answer token, and only there."""
+        made = made or self.reconstruction(batch.evidence)
+        at_answer = torch.zeros_like(batch.labels, dtype=torch.bool)
+        at_answer[:, :-1] = batch.labels[:, 1:] != IGNORED
+        inputs = self._inputs(batch, made)
+        # Positions are computed here for every batch: left to itself the backbone falls back on stale state.
+        position_ids, _ = self.backbone.model.get_rope_index(
+            inputs["input_ids"],
+            inputs["mm_token_type_ids"],
+            image_grid_thw=inputs["image_grid_thw"],
+            attention_mask=inputs["attention_mask"],
+        )
+        with self._injected(batch, made), self._autocast():
+            output = self.backbone(**inputs, position_ids=position_ids, logits_to_keep=at_answer, use_cache=False)
+        return output.logits, batch.labels[:, 1:][at_answer[:, :-1]]
+
+    @torch.inference_mode()
+    def generate(self, batch: Batch, max_new_tokens: int = 32) -> list[Generated]:
+        """Greedy answers to a left-padded batch without answers, in its order; evaluation mode, then back."""
+        from transformers import GenerationConfig
+
+        if batch.num_answer_tokens:
+            raise R3Error("a batch for generation must not hold the answers; collate it without them")
+        if not bool(batch.attention_mask[:, -1].all()):
+            raise R3Error("a batch for generation needs left padding")
+        special = self.tokenizer.convert_tokens_to_ids
+        config = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=[special("<|im_end|>"), special("<|endoftext|>")],
+            pad_token_id=self.tokenizer.pad_token_id,
+            suppress_tokens=[special(token) for token in NEVER_GENERATED],
+        )
+        was_training = self.training
+        self.eval()
+        try:
+            made = self.reconstruction(batch.evidence)
+            with self._injected(batch, made), self._autocast():
+                ids = self.backbone.generate(**self._inputs(batch, made), generation_config=config)
+        finally:
+            self.train(was_training)
+        texts = self.tokenizer.batch_decode(ids[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
+        return [
+            Generated(text.strip(), _named(made.gate, row, ("text", "image", "vision")), _confidence(made, row))
+            for row, text in enumerate(texts)
+        ]
+
+    def _inputs(self, batch: Batch, made: Reconstructed) -> dict[str, Tensor]:
+        attention_mask = batch.attention_mask
+        if batch.has_placeholders and made.token_mask is not None:
+            # A group that is off or without a hit: nothing attends to its tokens and no position counts them.
+            at = batch.input_ids == self.placeholder_id
+            attention_mask = attention_mask.masked_scatter(at, made.token_mask.to(attention_mask.dtype))
+        return {
+            "input_ids": batch.input_ids,
+            "attention_mask": attention_mask,
+            "mm_token_type_ids": batch.mm_token_type_ids,
+            "pixel_values": batch.pixel_values,
+            "image_grid_thw": batch.image_grid_thw,
+        }
+
+    def _injected(self, batch: Batch, made: Reconstructed) -> AbstractContextManager[None]:
+        soft_tokens = made.tokens if batch.has_placeholders else None
+        return injected(self.embedding, self.placeholder_id, soft_tokens)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.autocast_dtype is None:
+            return nullcontext()
+        return torch.autocast(self.embedding.weight.device.type, self.autocast_dtype)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters by name, in a fixed order."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def save_pretrained(self, folder: Path, hashes: dict[str, str] | None = None) -> None:
+        """See r3pp_core.model.storage.save_model."""
+        from r3pp_core.model.storage import save_model
+
+        save_model(self, folder, hashes or {})
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Path, backbone_dir: Path | None = None, dtype: str = "float32", device: str = "cpu"
+    ) -> "R3Model":
+        """See r3pp_core.model.storage.load_model."""
+        from r3pp_core.model.storage import load_model
+
+        return load_model(folder, backbone_dir, dtype, device)
+
+
+def without_soft_tokens(made: Reconstructed) -> Reconstructed:
+    """The same evidence with every soft token masked: what the model is when nothing is injected."""
+    if made.token_mask is None:
+        return made
+    return replace(made, token_mask=torch.zeros_like(made.token_mask))
+
+
+def _named(values: Tensor | None, row: int, names: tuple[str, ...]) -> dict[str, float] | None:
+    if values is None:
+        return None
+    return dict(zip(names, values[row].float().tolist(), strict=True))
+
+
+def _confidence(made: Reconstructed, row: int) -> dict[str, float] | None:
+    return _named(made.confidence, row, ("c_vis", "c_text"))

@@ -1,0 +1,45 @@
+"""The two profiles: the same code with other sources, names and sizes."""
+
+from dataclasses import dataclass
+
+from r3pp_core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model repository on the Hub at a revision."""
+
+    repo: str
+    revision: str
+    num_bytes: int
+
+
+CLIP = HubModel("openai/clip-vit-base-patch32", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268", 605_000_000)
+MINILM = HubModel("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf", 91_000_000)
+QWEN3_VL_8B = HubModel("Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b", 17_500_000_000)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`hub_models` is None where small backbones stand in for the real ones."""
+
+    name: str
+    hub_models: dict[str, HubModel] | None
+    recipe: str
+    rows_per_dataset: int
+    max_new_tokens: int
+    heading: str | None
+
+
+PROFILES = {
+    "sample": Profile("sample", None, "sample", 300, 8, "plumbing check: random backbone"),
+    "full": Profile(
+        "full", {"clip": CLIP, "minilm": MINILM, "backbone": QWEN3_VL_8B}, "qwen3vl_8b_lora", 500, 32, None
+    ),
+}
+
+
+def profile_named(name: str) -> Profile:
+    if name not in PROFILES:
+        raise UsageError(f"unknown profile {name!r} (R3PP_PROFILE): choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,1 @@
+"""Complete run configurations, as functions. See `registry.recipe`."""

@@ -1,0 +1,32 @@
+"""The embedded sample on two CPU cores: a random backbone, so all of its weights are trained."""
+
+from r3pp_core.corruption.curriculum import CurriculumConfig
+from r3pp_core.model.config import PromptConfig, R3Config
+from r3pp_core.recipes.paths import RunPaths
+from r3pp_core.training.config import TrainConfig
+
+NUM_STEPS = 120
+
+
+def sample(paths: RunPaths) -> TrainConfig:
+    """At most 80 s of training; short prompts and small pictures, everything else as in the full run."""
+    return TrainConfig(
+        **paths.data_fields(),  # type: ignore[arg-type]
+        model_name=paths.backbone_dir,
+        use_lora=False,
+        batch_size=8,
+        grad_accum=1,
+        lr=2e-3,
+        full_lr=2e-3,
+        warmup_steps=10,
+        max_steps=NUM_STEPS,
+        max_pixels=16_384,
+        max_length=2048,
+        eval_every=60,
+        eval_rows=48,
+        save_every=60,
+        keep=2,
+        num_workers=2,
+        curriculum=CurriculumConfig(warmup_steps=20, total_steps=NUM_STEPS),
+        r3=R3Config(bottleneck=64, prompt=PromptConfig(max_ocr_chars=160, max_context_chars=120)),
+    )

@@ -1,0 +1,42 @@
+"""`python -m r3pp_core.training`: what a launcher starts in every process, and what serves by hand as well."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from r3pp_core.errors import UsageError
+from r3pp_core.launch.child import run_child
+from r3pp_core.launch.messages import MessageWriter
+from r3pp_core.launch.run_dir import stop_requested
+from r3pp_core.training.config import TrainConfig, require_supported
+from r3pp_core.training.flags import parse
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        config = parse(arguments)
+        require_supported(config, int(os.environ.get("WORLD_SIZE", "1")))
+    except UsageError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return run_child(config.run_dir, lambda: _work(config))
+
+
+def _work(config: TrainConfig) -> None:
+    from r3pp_core.training.loop import train
+
+    train(
+        config,
+        send=MessageWriter(config.run_dir).send,
+        should_stop=lambda: stop_requested(config.run_dir),
+        progress=_to_stderr,
+    )
+
+
+def _to_stderr(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""From a checkpoint to one folder in the Hub's layout, checked by reloading it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build
+from r3pp_core.errors import R3Error
+from r3pp_core.progress import Progress, silent
+from r3pp_core.training import checkpoints
+
+CODE_VERSION = "1"
+
+
+def export(
+    checkpoint_dir: Path,
+    out_dir: Path,
+    backbone_dir: Path | None = None,
+    progress: Progress = silent,
+    *,
+    force: bool = False,
+) -> Manifest:
+    """Write the model of a `step_<n>` folder (or of the newest in a run's folder) to `out_dir`.
+
+    The manifest's details say by how much the logits of the written folder differ from those of the checkpoint's
+    model, on a drawn picture. Raises R3Error without a finished checkpoint and when the logits differ at all.
+    """
+    checkpoint = find_checkpoint(checkpoint_dir)
+    manifest = checkpoints.verify(checkpoint)
+    request = Request(
+        "model/r3", CODE_VERSION, {"step": manifest.counts["step"]}, {"checkpoint": manifest.content_hash}
+    )
+
+    def make(staging: Path) -> Outcome:
+        for path in sorted((checkpoint / "model").iterdir()):
+            copy = shutil.copytree if path.is_dir() else shutil.copyfile
+            copy(path, staging / path.name)
+        difference, num_logits = _difference(checkpoint / "model", staging, backbone_dir)
+        if difference != 0.0:
+            raise R3Error(f"the exported model's logits differ from the checkpoint's by {difference:.3g}; export again")
+        progress(f"model/r3: reloaded, {num_logits} logits equal to those of {checkpoint}")
+        details = {"checkpoint": checkpoint.name, "max_logit_difference": difference, "num_logits_compared": num_logits}
+        return Outcome(counts={"step": manifest.counts["step"]}, details=details)
+
+    return build(Target(out_dir), request, make, force=force, progress=progress)
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """`folder` itself if it is a finished checkpoint, else the newest one in it. Raises R3Error without any."""
+    if (folder / "state.json").is_file():
+        return folder
+    newest = checkpoints.newest(folder)
+    if newest is None:
+        raise R3Error(f"no finished checkpoint in {folder}; train first (`r3pp train`)")
+    return newest
+
+
+def _difference(one: Path, other: Path, backbone_dir: Path | None) -> tuple[float, int]:
+    first, second = _probe_logits(one, backbone_dir), _probe_logits(other, backbone_dir)
+    return float((first - second).abs().max()), int(first.numel())
+
+
+def _probe_logits(folder: Path, backbone_dir: Path | None) -> Any:
+    """Logits of a drawn picture's answer, with drawn evidence so that every module takes part. float32 [n, V]."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from r3pp_core.model.collation import collate, to_device
+    from r3pp_core.model.evidence import RowEvidence, RowHits
+    from r3pp_core.model.preparation import DamagedRow, PreparedRow, patches
+    from r3pp_core.model.r3 import R3Model
+    from r3pp_core.training.precision import current_device
+
+    model = R3Model.from_pretrained(folder, backbone_dir, device=current_device()[0])
+    config, draw = model.config, np.random.default_rng(0)
+
+    def hits(dim: int) -> RowHits:
+        share = np.full(config.k, 1 / config.k, np.float32)
+        vectors = draw.normal(size=(config.k, dim)).astype(np.float32)
+        return RowHits(np.arange(config.k), share, share, np.ones(config.k, bool), vectors, [])
+
+    picture = Image.fromarray(draw.integers(0, 255, (96, 128, 3), dtype=np.uint8))
+    row = {"id": "probe", "dataset": "chartqa", "question": "How many?", "answer": "12"}
+    pixel_values, grid_thw = patches(picture, model.image_processor, config.max_pixels)
+    damaged = DamagedRow(row, 0.0, 0, picture, pixel_values, grid_thw, "12 apples", 0.9, [], 1.0, 1.0)
+    evidence = RowEvidence(
+        hits(config.text_dim), hits(config.image_dim), draw.normal(size=config.image_dim).astype(np.float32)
+    )
+    prepared = PreparedRow(damaged, evidence)
+    batch = collate([prepared], model.tokenizer, config, with_answers=True, merge_size=model.merge_size)
+    with torch.inference_mode():
+        return model.answer_logits(to_device(batch, model.device))[0].float().cpu()

@@ -1,0 +1,93 @@
+"""Where a run's numbers go: messages to the launcher, metrics.jsonl, and a line of progress now and then."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from r3pp_core.model.collation import IGNORED, Batch
+from r3pp_core.model.preparation import RejectedRow
+from r3pp_core.progress import Progress
+from r3pp_core.training.config import TrainConfig
+from r3pp_core.training.step import StepResult
+
+Send = Callable[..., None]
+TELL_EVERY_S = 5
+MAX_PREVIEW_CHARS = 8000
+
+
+class StepLog:
+    """`metrics.jsonl` grows over restarts: where a step stands in it twice, the later line counts."""
+
+    def __init__(self, run_dir: Path, config: TrainConfig, send: Send, progress: Progress, first_step: int) -> None:
+        self.path = run_dir / "metrics.jsonl"
+        self.config, self.send, self.progress = config, send, progress
+        self.first_step = first_step
+        self.started = self.last = self.told = time.monotonic()
+        self.has_preview = False
+        self.num_rejected = 0
+
+    def label_preview(self, tokenizer: Any, batch: Batch) -> None:
+        """Once: the first row as the model sees it, what is supervised between « and »."""
+        if self.has_preview:
+            return
+        self.has_preview = True
+        ids, labels = batch.input_ids[0], batch.labels[0]
+        shown = ids[(batch.attention_mask[0] == 1) & (labels == IGNORED)]
+        text = f"{tokenizer.decode(shown)}«{tokenizer.decode(labels[labels != IGNORED])}»"
+        self.progress(f"training: label preview of {batch.row_ids[0]}: {text}")
+        self.send("label_preview", row_id=batch.row_ids[0], text=text[:MAX_PREVIEW_CHARS])
+
+    def rejected(self, rows: list[RejectedRow]) -> None:
+        for row in rows:
+            self.num_rejected += 1
+            self.progress(f"training: left out {row.row_id}: {row.message}")
+            self.send("rejected", row_id=row.row_id, reason=row.reason, message=row.message)
+
+    def validation(self, step: int, metrics: dict[str, float]) -> None:
+        self._write("validation", {"step": step, "total_steps": self.config.max_steps, **metrics})
+        self.progress(f"training: step {step}: validation loss {metrics['val_loss']:.4f}")
+
+    def step(self, step: int, lr: float, level: float, result: StepResult, waited_s: float) -> None:
+        now = time.monotonic()
+        step_s, self.last = now - self.last, now
+        per_step_s = (now - self.started) / (step - self.first_step)
+        fields: dict[str, Any] = {
+            "step": step,
+            "total_steps": self.config.max_steps,
+            **result.terms,
+            "lr": lr,
+            "level": level,
+            "grad_norm": result.grad_norm,
+            "gate": result.gate,
+            "confidence_error": result.confidence_error,
+            "align_pairs": result.num_align_pairs,
+            "num_rows": result.num_rows,
+            "num_rejected": self.num_rejected,
+            "tokens_per_s": result.num_tokens / max(step_s, 1e-9),
+            "data_wait_share": min(1.0, waited_s / max(step_s, 1e-9)),
+            "memory_bytes": _memory_bytes(),
+            "seconds_left": per_step_s * (self.config.max_steps - step),
+        }
+        self._write("step", fields)
+        if now - self.told >= TELL_EVERY_S or step == self.config.max_steps:
+            self.told = now
+            left = f"about {fields['seconds_left']:.0f} s left"
+            self.progress(f"training: step {step} of {self.config.max_steps}, loss {result.terms['loss']:.4f}, {left}")
+
+    def _write(self, kind: str, fields: dict[str, Any]) -> None:
+        with self.path.open("ab") as file:
+            file.write(orjson.dumps({"kind": kind, **fields}, option=orjson.OPT_APPEND_NEWLINE))
+        self.send(kind, **fields)
+
+
+def _memory_bytes() -> int:
+    """Peak memory of the card, or what this process holds."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,42 @@
+"""AdamW with two learning rates, and the schedule as a function of the step."""
+
+import math
+from typing import Any
+
+from r3pp_core.training.config import TrainConfig
+
+BACKBONE_PREFIX = "backbone."
+
+
+def build_optimizer(parameters: dict[str, Any], config: TrainConfig) -> Any:
+    """AdamW over named parameters. Biases, norms and single vectors do not decay."""
+    import torch
+
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in parameters.items():
+        is_backbone_weight = name.startswith(BACKBONE_PREFIX) and "lora_" not in name
+        peak = config.full_lr if is_backbone_weight else config.lr
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((peak, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": params, "lr": peak, "peak": peak, "weight_decay": decay}
+            for (peak, decay), params in groups.items()
+        ]
+    )
+
+
+def lr_factor(step: int, config: TrainConfig) -> float:
+    """Share of the peak rate at a step (from 0): linear over warmup_steps, then half a cosine to zero at max_steps."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def set_rates(optimizer: Any, step: int, config: TrainConfig) -> float:
+    """Set the rates of a step and return that of the R3 modules."""
+    factor = lr_factor(step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+    return config.lr * factor

@@ -1,0 +1,220 @@
+"""The page: self-contained, escaped, whole or absent, and with the cases that the rows call for."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from r3pp_core.errors import R3Error
+from r3pp_core.evaluation import plots
+from r3pp_core.evaluation.cases import CASES_PER_OUTCOME, choose_cases
+from r3pp_core.evaluation.report import write_report
+from r3pp_core.evaluation.scoring import score_samples
+
+PRIMARY = {"chartqa": "relaxed_accuracy", "infovqa": "anls"}
+LEVELS = (0, 0.4, 0.8)
+HOSTILE = "<script>alert('question')</script> & \"quotes\""
+
+
+def is_right(arm, level, index):
+    """Damaged: of four rows in turn, R3 wins one, loses one, and both fail or succeed on the others."""
+    return level == 0 or index % 4 in ((1, 3) if arm == "base" else (0, 3))
+
+
+def made_samples(num_rows=32, arms=("base", "r3", "r3-no_gate")):
+    return [
+        {
+            "id": f"{dataset}/val/{i}",
+            "dataset": dataset,
+            "split": "val",
+            "image_path": f"{dataset}/images/validation_{i // 2}.png",
+            "image_sha256": f"{dataset} {i // 2}",
+            "question": f"{HOSTILE} {i}",
+            "answers": ["forty-two"],
+            "prediction": "forty-two" if is_right(arm, level, i) else "<img src=x onerror=alert(1)>",
+            "arm": arm,
+            "level": level,
+            "meta": {"human_or_machine": i % 2} if dataset == "chartqa" else {},
+            "operators": [{"name": "gaussian_blur", "strength": level}] if level else [],
+            "evidence": [{"image_path": f"{dataset}/images/train_0.png", "score": 0.875, "modality": "image"}],
+            "gate": {"text": 0.5, "image": 0.25, "vision": 0.25} if arm == "r3" else None,
+            "confidence": {"c_vis": 0.75, "c_text": 0.5} if arm == "r3" else None,
+        }
+        for dataset in PRIMARY
+        for arm in arms
+        for level in (LEVELS if arm in ("base", "r3") else (0, 0.8))
+        for i in range(num_rows)
+    ]
+
+
+@pytest.fixture
+def image_root(tmp_path):
+    """All pictures but one: chartqa's validation_1 is gone."""
+    for dataset in PRIMARY:
+        folder = tmp_path / "raw" / dataset / "images"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (90, 60), "teal").save(folder / "train_0.png")
+        for i in range(16):
+            if (dataset, i) != ("chartqa", 1):
+                Image.new("RGB", (640, 400), (16 * i, 90, 90)).save(folder / f"validation_{i}.png")
+    return tmp_path / "raw"
+
+
+class Page(HTMLParser):
+    """The tags, addresses and visible text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def written(tmp_path, image_root, samples, **options):
+    path = tmp_path / "out" / "report.html"
+    write_report(score_samples(samples, PRIMARY), samples, path, image_root, **options)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_asks_the_network_for_nothing(tmp_path, image_root):
+    text = written(tmp_path, image_root, made_samples())
+    page = Page(text)
+    assert page.addresses
+    assert all(re.match(r"data:image/(png|jpeg);base64,", address) for address in page.addresses)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_text_from_data_is_shown_and_never_obeyed(tmp_path, image_root):
+    page = Page(written(tmp_path, image_root, made_samples(), heading="<b>plumbing</b> check"))
+    assert HOSTILE in page.text
+    assert "<img src=x onerror=alert(1)>" in page.text
+    assert "<b>plumbing</b> check" in page.text
+    assert page.tags.count("script") == 0
+
+
+def test_the_page_has_its_sections_tables_and_signature(tmp_path, image_root):
+    samples = made_samples()
+    results = score_samples(samples, PRIMARY, signature={"model_hash": {"r3": "c0ffee"}, "max_pixels": 65536})
+    path = tmp_path / "report.html"
+    write_report(results, samples, path, image_root)
+    page = Page(path.read_text(encoding="utf-8"))
+    for words in ("Robustness", "Scores", "Ablations", "By kind of damage", "Cases", "c0ffee", "65536", "no gate"):
+        assert words in page.text
+    assert "+0.0 [" in page.text  # base and R3 are right equally often
+    assert page.text.count("augmented") > 0
+
+
+def test_twelve_cases_show_four_of_each_outcome_over_all_data_sets():
+    samples = made_samples()
+    cases = choose_cases(score_samples(samples, PRIMARY), samples)
+    outcomes = [case.outcome for case in cases.shown]
+    assert outcomes == ["won"] * 4 + ["lost"] * 4 + ["both wrong"] * 4
+    for case in cases.shown:
+        won, lost = case.r3_score > case.base_score, case.r3_score < case.base_score
+        assert (won, lost) == (case.outcome == "won", case.outcome == "lost")
+        assert (case.base["level"], case.r3["level"]) == (0.8, 0.8)
+    assert {case.base["dataset"] for case in cases.shown[:CASES_PER_OUTCOME]} == set(PRIMARY)
+    assert cases.num_outcomes["chartqa"] == {"won": 8, "lost": 8, "both wrong": 8, "both right": 8}
+
+
+def test_the_choice_of_cases_does_not_depend_on_the_order_of_the_samples():
+    samples = made_samples()
+    results = score_samples(samples, PRIMARY)
+    forward = [case.r3["id"] for case in choose_cases(results, samples).shown]
+    assert forward == [case.r3["id"] for case in choose_cases(results, reversed(samples)).shown]
+
+
+def test_a_picture_that_is_gone_is_said_in_its_case(tmp_path, image_root):
+    samples = [s for s in made_samples() if s["image_path"] == "chartqa/images/validation_1.png"]
+    page = Page(written(tmp_path, image_root, samples))
+    assert "no picture: picture missing" in page.text
+    assert str(tmp_path) not in page.text
+
+
+def test_a_picture_path_that_leads_out_of_the_root_is_not_read(tmp_path, image_root):
+    Image.new("RGB", (50, 50), "red").save(tmp_path / "secret.png")
+    samples = [s | {"image_path": "../secret.png", "evidence": []} for s in made_samples(4)]
+    text = written(tmp_path, image_root, samples)
+    assert "no picture" in text
+    assert "data:image/jpeg" not in text
+
+
+def test_the_damaged_picture_comes_from_the_callable_with_the_sample_of_the_highest_level(tmp_path, image_root):
+    seen = []
+
+    def damaged_image(sample):
+        seen.append((sample["arm"], sample["level"]))
+        return Image.new("RGBA", (800, 20), "black")
+
+    page = Page(written(tmp_path, image_root, made_samples(), damaged_image=damaged_image))
+    assert set(seen) == {("r3", 0.8)}
+    assert len(seen) == 12
+    assert page.text.count("as the models saw it, level 0.8") == 12
+
+
+def test_a_damaged_picture_that_cannot_be_drawn_is_said_in_its_case(tmp_path, image_root):
+    def damaged_image(sample):
+        raise FileNotFoundError(2, "No such file or directory", "/somewhere/else.png")
+
+    page = Page(written(tmp_path, image_root, made_samples(), damaged_image=damaged_image))
+    assert "no picture: No such file or directory" in page.text
+    assert "/somewhere" not in page.text
+
+
+def test_a_run_of_one_arm_has_scores_and_no_cases(tmp_path, image_root):
+    page = Page(written(tmp_path, image_root, made_samples(arms=("base",))))
+    assert "nothing to compare" in page.text
+    assert "R3 right, base wrong" not in page.text
+
+
+def test_a_run_without_reference_answers_still_gives_a_page(tmp_path, image_root):
+    page = Page(written(tmp_path, image_root, [s | {"answers": []} for s in made_samples(4)]))
+    assert "no scores" in page.text
+
+
+def test_the_page_appears_whole_or_the_old_one_stays(tmp_path, image_root, monkeypatch):
+    samples = made_samples()
+    text = written(tmp_path, image_root, samples)
+
+    def refuse(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("r3pp_core.evaluation.report.os.fsync", refuse)
+    with pytest.raises(R3Error, match="No space left"):
+        written(tmp_path, image_root, samples, heading="another")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == text
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path, image_root):
+    assert written(tmp_path, image_root, made_samples()) == written(tmp_path, image_root, made_samples())
+
+
+@pytest.mark.parametrize("draw", [plots.robustness_curves, plots.operator_bars])
+def test_a_plot_is_a_small_png(draw):
+    png = draw(score_samples(made_samples(), PRIMARY), "chartqa")
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(png) < 100_000
+
+
+def test_ablation_bars_are_a_small_png():
+    png = plots.ablation_bars(score_samples(made_samples(), PRIMARY), "chartqa", "0.8")
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(png) < 100_000
+
+
+def test_plots_leave_pyplot_alone():
+    import sys
+
+    sys.modules.pop("matplotlib.pyplot", None)
+    plots.robustness_curves(score_samples(made_samples(4), PRIMARY), "chartqa")
+    assert "matplotlib.pyplot" not in sys.modules

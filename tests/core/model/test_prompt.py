@@ -1,0 +1,79 @@
+"""The prompt is Qwen's own layout, bounded, and its labels are the answer whatever the padding."""
+
+import pytest
+from prepared_rows import prepared_row, small_config
+
+from r3pp_core.errors import R3Error
+from r3pp_core.model.collation import IGNORED, collate
+from r3pp_core.model.config import ARMS, PromptConfig
+from r3pp_core.model.prompt import SYSTEM, encode, evidence_text, user_text
+
+
+def test_the_ids_are_those_of_the_tokenizers_own_chat_template(shared_backbone):
+    tokenizer = shared_backbone.tokenizer
+    messages = [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many?\nIn words."}]},
+    ]
+    written = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    encoded = encode(tokenizer, "How many?\nIn words.", None, num_soft_tokens=0, num_image_tokens=1)
+    assert encoded.prompt_ids == tokenizer(written)["input_ids"]
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_the_labels_are_the_answer_and_nothing_else(shared_backbone, padding_side):
+    rows = [
+        prepared_row(shared_backbone.image_processor, n, answer=a) for n, a in enumerate(["7", "a much longer one"])
+    ]
+    batch = collate(rows, shared_backbone.tokenizer, small_config(), with_answers=True, padding_side=padding_side)
+    for row, labels in zip(rows, batch.labels, strict=True):
+        supervised = shared_backbone.tokenizer.decode(labels[labels != IGNORED])
+        assert supervised == f"{row.damaged.row['answer']}<|im_end|>"
+
+
+def test_a_batch_for_generation_holds_no_answer(shared_backbone):
+    row = prepared_row(shared_backbone.image_processor, 0, answer="unheard-of")
+    batch = collate([row], shared_backbone.tokenizer, small_config())
+    assert batch.num_answer_tokens == 0
+    assert "unheard-of" not in shared_backbone.tokenizer.decode(batch.input_ids[0])
+
+
+def test_evidence_comes_after_the_question_best_first_and_bounded():
+    text = user_text("Q?", "Answer.", "ocr words", ["first hit", "second hit"], PromptConfig(max_context_chars=12))
+    assert text.index("Q?") < text.index("ocr words") < text.index("[1] first hit") < text.index("[2] sec")
+    assert evidence_text(["first hit", "second hit"], 12) == "[1] first hit\n[2] sec"
+
+
+def test_ocr_text_is_bounded_and_can_be_left_out():
+    config = PromptConfig(max_ocr_chars=3)
+    assert "abc" in user_text("Q?", "A.", "abcdef", [], config)
+    assert "abcd" not in user_text("Q?", "A.", "abcdef", [], config)
+    assert user_text("Q?", "A.", None, [], config) == "Q?\nA."
+
+
+@pytest.mark.parametrize(
+    ("arm", "ocr", "evidence", "placeholders"),
+    [
+        ("base", False, False, 0),
+        ("base_ocr", True, False, 0),
+        ("r3", True, True, 16),
+        ("r3_no_text_evidence", True, False, 16),
+        ("r3_no_image_evidence", True, True, 16),
+        ("r3_no_soft_tokens", True, True, 0),
+    ],
+)
+def test_each_arm_shows_the_model_what_its_name_says(shared_backbone, arm, ocr, evidence, placeholders):
+    row = prepared_row(shared_backbone.image_processor, 5, pseudo_text="own words")
+    batch = collate([row], shared_backbone.tokenizer, small_config(), arm=ARMS[arm])
+    text = shared_backbone.tokenizer.decode(batch.input_ids[0])
+    assert ("own words" in text) is ocr
+    assert (row.evidence.text.texts[0] in text) is evidence
+    assert text.count("<|vision_pad|>") == placeholders
+    assert bool(batch.evidence.text_mask.any()) is evidence
+    assert bool(batch.evidence.image_mask.any()) is (arm not in ("base", "base_ocr", "r3_no_image_evidence"))
+
+
+def test_a_row_longer_than_the_context_is_named(shared_backbone):
+    row = prepared_row(shared_backbone.image_processor, 3, answer="word " * 100)
+    with pytest.raises(R3Error, match=r"chartqa/train/3 needs \d+ tokens, more than 120"):
+        collate([row], shared_backbone.tokenizer, small_config(), with_answers=True, max_length=120)

@@ -1,0 +1,237 @@
+"""An index has one entry per unique picture, says what it left out, and equal inputs give equal bytes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from r3pp_core.artefact import content_hash_of
+from r3pp_core.errors import R3Error
+from r3pp_core.jsonl import read_jsonl, write_jsonl
+from r3pp_core.pictures import open_picture
+from r3pp_core.retrieval import build as build_module
+from r3pp_core.retrieval.build import build_index
+from r3pp_core.retrieval.config import IndexConfig
+from r3pp_core.retrieval.faiss_index import make_faiss_index, write_faiss_index
+from r3pp_core.retrieval.recall import recall_at_k
+from r3pp_core.retrieval.search import Index
+
+
+class StubEncoder:
+    """Vectors that the test chooses, d = 4."""
+
+    name, hash, dim = "stub", "0" * 64, 4
+
+    def __init__(self, encode) -> None:
+        self._encode = encode
+
+    def encode(self, items, batch_size=32):
+        return np.asarray(self._encode(items), np.float32)
+
+    def prepare(self, image):
+        return np.zeros(1, np.float32)
+
+
+def test_an_entry_per_unique_picture_in_first_seen_order_with_all_its_rows(image_index_dir, corpus) -> None:
+    index = Index.load(image_index_dir)
+    assert index.image_sha256s == corpus.sha256s
+    assert index.entry(2).row_ids == ("chartqa/train/2", "chartqa/train/2-b", "chartqa/train/2-c")
+    assert index.entry(3).row_ids == ("chartqa/train/3",)
+    assert index.all_vectors.shape == (len(corpus.sha256s), 16)
+
+
+def test_entry_i_holds_the_vector_of_picture_i(image_index_dir, corpus, clip) -> None:
+    index = Index.load(image_index_dir)
+    images = [open_picture(corpus.image_root / index.entry(i).image_path) for i in range(len(index))]
+    np.testing.assert_allclose(index.all_vectors, clip.encode(images), atol=1e-6)
+
+
+def test_the_manifest_names_encoder_corpus_metric_and_recall(image_index_dir, corpus, clip) -> None:
+    details = json.loads((image_index_dir / "manifest.json").read_text())["details"]
+    assert details == {
+        "kind": "image",
+        "encoder": clip.name,
+        "encoder_hash": clip.hash,
+        "corpus_hash": content_hash_of(corpus.jsonl),
+        "metric": "inner_product",
+        "index_type": "Flat",
+        "dim": 16,
+        "count": len(corpus.sha256s),
+        "recall_at_10": 1.0,
+    }
+
+
+def test_a_stranger_can_open_the_plain_files(text_index_dir) -> None:
+    import faiss
+    import pyarrow.parquet as pq
+
+    vectors = np.load(text_index_dir / "vectors.npy", mmap_mode="r")
+    table = pq.read_table(text_index_dir / "metadata.parquet")
+    _, found = faiss.read_index(str(text_index_dir / "index.faiss")).search(np.array(vectors[5:6]), 1)
+    assert vectors.dtype == np.float32 and table["row"].to_pylist() == list(range(len(vectors)))
+    assert found[0, 0] == 5
+
+
+def test_a_matching_index_is_not_built_again_and_force_gives_the_same_bytes(corpus, clip_dir, tmp_path) -> None:
+    messages: list[str] = []
+    arguments = ("image", corpus.jsonl, corpus.image_root, tmp_path, clip_dir, IndexConfig())
+    built = build_index(*arguments)
+    assert build_index(*arguments, progress=messages.append) == built
+    assert any("nothing to do" in message for message in messages)
+    assert build_index(*arguments, force=True).content_hash == built.content_hash
+    assert build_index(*arguments[:5], IndexConfig(seed=1)).fingerprint != built.fingerprint
+
+
+def test_unopenable_pictures_are_left_out_and_named_and_never_become_black_pictures(
+    own_corpus, clip_dir, tmp_path
+) -> None:
+    images = own_corpus.image_root / "chartqa" / "images"
+    whole = (images / "train_4.png").read_bytes()
+    (images / "train_1.png").unlink()
+    (images / "train_4.png").write_bytes(whole[:60])
+    arguments = ("image", own_corpus.jsonl, own_corpus.image_root, tmp_path / "indices", clip_dir)
+    manifest = build_index(*arguments)
+    assert manifest.left_out == {"picture_missing": 1, "picture_undecodable": 1}
+    assert (manifest.counts["pictures"], manifest.counts["entries"]) == (12, 10)
+    rejected = list(read_jsonl(tmp_path / "indices" / "image" / "rejected.jsonl"))
+    assert [row["image_path"] for row in rejected] == [f"chartqa/images/train_{n}.png" for n in (1, 4)]
+    assert rejected[1]["row_ids"] == ["chartqa/train/4", "chartqa/train/4-b", "chartqa/train/4-c"]
+    index = Index.load(tmp_path / "indices" / "image")
+    assert index.image_sha256s == [sha for n, sha in enumerate(own_corpus.sha256s) if n not in (1, 4)]
+
+
+def test_a_picture_that_comes_back_is_taken_in_without_force(own_corpus, clip_dir, tmp_path) -> None:
+    picture = own_corpus.image_root / "chartqa" / "images" / "train_1.png"
+    content = picture.read_bytes()
+    picture.unlink()
+    arguments = ("image", own_corpus.jsonl, own_corpus.image_root, tmp_path / "indices", clip_dir)
+    assert build_index(*arguments).counts["entries"] == 11
+    picture.write_bytes(content)
+    assert build_index(*arguments).counts["entries"] == 12
+
+
+def test_a_path_out_of_the_image_root_is_left_out(own_corpus, clip_dir, tmp_path) -> None:
+    rows = list(read_jsonl(own_corpus.jsonl))
+    outside = own_corpus.image_root.parent / "outside.png"
+    shutil.copy(own_corpus.image_root / rows[0]["image_path"], outside)
+    write_jsonl(own_corpus.jsonl, [{**rows[0], "image_path": "../outside.png"}, *rows[1:12]])
+    manifest = build_index("image", own_corpus.jsonl, own_corpus.image_root, tmp_path / "i", clip_dir)
+    assert manifest.left_out == {"picture_missing": 1}
+
+
+def test_a_row_without_a_field_is_an_error_that_names_it(tmp_path, clip_dir) -> None:
+    write_jsonl(tmp_path / "t.jsonl", [{"id": "a", "dataset": "chartqa", "image_path": "a.png", "pseudo_text": ""}])
+    with pytest.raises(R3Error, match=r"t\.jsonl: row 1 \(a\).*'image_sha256'"):
+        build_index("image", tmp_path / "t.jsonl", tmp_path, tmp_path / "i", clip_dir)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_a_vector_that_is_not_finite_or_not_unit_stops_the_build(
+    bad: float, corpus, clip_dir, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(items):
+        return [[bad if "shop 5" in text else 1, 0, 0, 0] for text in items]
+
+    monkeypatch.setattr(build_module, "load_text_encoder", lambda *_: StubEncoder(encode))
+    with pytest.raises(R3Error, match=r"train_5\.png"):
+        build_index("text", corpus.jsonl, corpus.image_root, tmp_path, clip_dir)
+    assert not (tmp_path / "text" / "manifest.json").exists()
+
+
+def test_an_entry_without_text_is_kept_encoded_as_the_empty_text_and_never_a_hit(
+    text_index_dir, corpus, minilm
+) -> None:
+    index = Index.load(text_index_dir, encoder=minilm)
+    assert len(index) == len(corpus.sha256s)
+    assert np.flatnonzero(~index.searchable).tolist() == list(corpus.no_text)
+    empty = minilm.encode([""])
+    np.testing.assert_allclose(index.vectors(np.array(corpus.no_text)), empty.repeat(2, axis=0), atol=1e-5)
+    hits = index.search(empty, k=12)
+    assert not set(hits.ids[0]) & set(corpus.no_text)
+    assert hits.mask.sum() == len(corpus.sha256s) - len(corpus.no_text)
+    image_details = json.loads((text_index_dir / "manifest.json").read_text())
+    assert image_details["counts"]["without_text"] == len(corpus.no_text)
+
+
+def test_a_picture_without_text_is_still_a_hit_of_the_image_index(image_index_dir, corpus) -> None:
+    assert Index.load(image_index_dir).searchable.all()
+
+
+@pytest.mark.parametrize("index_type", ["Flat", "IVF4,Flat"])
+def test_an_empty_corpus_gives_an_empty_index_without_hits(index_type: str, clip_dir, tmp_path) -> None:
+    (tmp_path / "train.jsonl").touch()
+    config = IndexConfig(index_type=index_type)
+    manifest = build_index("image", tmp_path / "train.jsonl", tmp_path, tmp_path / "i", clip_dir, config)
+    assert manifest.details["count"] == 0
+    hits = Index.load(tmp_path / "i" / "image").search(np.ones((2, 16), np.float32), k=3)
+    assert (hits.ids == -1).all() and not hits.mask.any() and (hits.weights == 0).all()
+
+
+def test_the_decoder_runs_ahead_of_the_encoder_but_only_by_a_bounded_number(
+    corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(build_module, "open_picture", lambda path: opened.append(path.name))
+    monkeypatch.setattr(build_module.os, "cpu_count", lambda: 1)
+    entries = build_module.read_pictures(corpus.jsonl)
+    rejected: list[dict] = []
+    stream = build_module._prepared(entries, corpus.image_root, StubEncoder(list), IndexConfig(batch_size=2), rejected)
+    taken = [next(stream)[0].image_path for _ in range(3)]
+    assert taken == [entry.image_path for entry in entries[:3]]
+    assert 3 <= len(opened) <= 3 + 2 * 2
+    stream.close()
+
+
+@pytest.mark.parametrize("index_type", ["IVF8,Flat", "HNSW8", "IVF4,PQ4x4", "OPQ4,IVF4,PQ4x4"])
+def test_any_factory_string_is_trained_and_gives_the_same_bytes_twice(index_type: str, random_unit, tmp_path) -> None:
+    vectors = random_unit(400, 16, 3)
+    for name in ("a", "b"):
+        write_faiss_index(make_faiss_index(vectors, np.arange(400), index_type, None), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("index_type", "parameters"), [("Nonsense", None), ("IVF4096,Flat", None), ("PQ7", None), ("IVF4,Flat", "speed=9")]
+)
+def test_what_faiss_refuses_is_an_error_that_names_the_index_type(index_type: str, parameters, random_unit) -> None:
+    with pytest.raises(R3Error, match=f"{index_type}.*'Flat'"):
+        make_faiss_index(random_unit(50, 16, 0), np.arange(50), index_type, parameters)
+
+
+def test_recall_is_the_share_of_exact_neighbours_found(index_of, random_unit) -> None:
+    """Recomputed here with plain numpy, self excluded, for an index that misses some."""
+    vectors = random_unit(600, 16, 1)
+    index = index_of(vectors, "IVF24,Flat", "nprobe=1")
+    measured = recall_at_k(index, k=10, num_queries=600, seed=0)
+    scores = vectors @ vectors.T
+    np.fill_diagonal(scores, -2)
+    exact = np.argsort(-scores, axis=1)[:, :10]
+    hits = index.search(vectors, 10, exclude=[[f"sha-{i}"] for i in range(600)])
+    expected = np.mean([len(set(found) & set(wanted)) / 10 for found, wanted in zip(hits.ids, exact, strict=True)])
+    assert 0.05 < expected < 0.95
+    assert measured == pytest.approx(expected, abs=1e-9)
+
+
+def test_search_parameters_are_stored_and_raise_the_recall(index_of, random_unit) -> None:
+    vectors = random_unit(600, 16, 1)
+    few = recall_at_k(index_of(vectors, "IVF24,Flat", "nprobe=1"), 10, 200, 0)
+    all_cells = recall_at_k(index_of(vectors, "IVF24,Flat", "nprobe=24"), 10, 200, 0)
+    assert few < 0.95 and all_cells == 1.0
+
+
+def test_an_approximate_index_stores_its_measured_recall(corpus, clip_dir, tmp_path) -> None:
+    config = IndexConfig(index_type="IVF4,Flat", search_parameters="nprobe=1")
+    manifest = build_index("image", corpus.jsonl, corpus.image_root, tmp_path, clip_dir, config)
+    recall = manifest.details["recall_at_10"]
+    assert recall == recall_at_k(Index.load(tmp_path / "image"), 10, config.num_recall_queries, config.seed) < 1
+
+
+def test_recall_counts_ties_and_tiny_corpora_as_whole(index_of, random_unit) -> None:
+    assert recall_at_k(index_of(random_unit(1, 8, 0)), 10, 5, 0) == 1.0
+    assert recall_at_k(index_of(np.repeat(random_unit(2, 8, 0), 40, axis=0)), 10, 80, 0) == 1.0
+
+
+def test_unknown_config_keys_are_refused() -> None:
+    with pytest.raises(ValueError, match="nprobe"):
+        IndexConfig(nprobe=3)  # type: ignore[call-arg]
