@@ -18,6 +18,11 @@ def automation() -> dg.Definitions:
             dg.define_asset_job("train", TRAIN, description="Train and export the production model."),
             dg.define_asset_job("evaluate", EVALUATE, description="Evaluate, report and pass the gate."),
             full,
+            dg.define_asset_job(
+                "promote",
+                dg.AssetSelection.assets(["champion"]),
+                description="Put an experiment to the gate: set `candidate` of champion to its name.",
+            ),
         ],
         schedules=[
             dg.ScheduleDefinition(

@@ -188,9 +188,11 @@ def build(
                 return manifest
             shutil.rmtree(target.staging, ignore_errors=True)
             target.staging.mkdir(parents=True)
-            outcome = make(target.staging)
-            manifest = _seal(target.staging, request, outcome)
-            target.staging.rename(target.commit)
+            try:
+                manifest = _seal(target.staging, request, make(target.staging))
+                target.staging.rename(target.commit)
+            finally:
+                shutil.rmtree(target.staging, ignore_errors=True)  # of a failure nothing half-written stays
             _fsync(target.folder)
             _roll_forward(target)
             return manifest

@@ -30,11 +30,12 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 
 def underscored(argument: str) -> str:
-    """`--out-dir=x` as `--out_dir=x`; values are left alone."""
+    """`--out-dir=x` as `--out_dir=x`, and `--no_bf16` as argparse's own `--no-bf16`; values are left alone."""
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument[2:].partition("=")
-    return f"--{name.replace('-', '_')}{equals}{value}"
+    name = name.replace("-", "_")
+    return f"--{'no-' + name[3:] if name.startswith('no_') else name}{equals}{value}"
 
 
 def add_config_flags(parser: argparse.ArgumentParser, config: type[BaseModel], prefix: str = "") -> None:
@@ -99,4 +100,4 @@ def validated(config: type[C], values: dict[str, Any]) -> C:
         first = error.errors()[0]
         flag = ".".join(str(part) for part in first["loc"])
         got = f" (got {first['input']!r})" if not isinstance(first["input"], dict) else ""
-        raise UsageError(f"--{flag}: {first['msg']}{got}") from None
+        raise UsageError(f"--{flag}: {first['msg']}{got}" if flag else first["msg"]) from None

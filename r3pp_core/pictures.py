@@ -26,7 +26,11 @@ class PictureError(R3Error):
 
 def picture_inside(image_root: Path, image_path: str) -> Path:
     """`image_root / image_path`, refused when it would lead out of `image_root`."""
-    path = (image_root / image_path).resolve()
+    try:
+        path = (image_root / image_path).resolve()
+        path.is_file()
+    except (OSError, ValueError) as error:  # a zero byte, a name longer than the file system takes
+        raise PictureError("picture_missing", f"picture path {image_path[:80]!r} cannot be a file ({error})") from error
     if not path.is_relative_to(image_root.resolve()):
         raise PictureError("picture_missing", f"picture path {image_path!r} leads out of {image_root}")
     return path
@@ -60,6 +64,7 @@ def _flatten(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
     if image.mode.startswith("I;16") or image.mode == "I":
+        image = image if image.mode == "I;16" else image.convert("I")  # big-endian 16 bit has no point operation
         image = image.point(lambda value: value / 256).convert("L")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")

@@ -27,14 +27,15 @@ class Profile:
     hub_models: dict[str, HubModel] | None
     recipe: str
     rows_per_dataset: int
+    ablation_levels: list[float]
     max_new_tokens: int
     heading: str | None
 
 
 PROFILES = {
-    "sample": Profile("sample", None, "sample", 300, 8, "plumbing check: random backbone"),
+    "sample": Profile("sample", None, "sample", 200, [0.8], 8, "plumbing check: random backbone"),
     "full": Profile(
-        "full", {"clip": CLIP, "minilm": MINILM, "backbone": QWEN3_VL_8B}, "qwen3vl_8b_lora", 500, 32, None
+        "full", {"clip": CLIP, "minilm": MINILM, "backbone": QWEN3_VL_8B}, "qwen3vl_8b_lora", 500, [0.0, 0.8], 32, None
     ),
 }
 

@@ -19,27 +19,30 @@ class LauncherResource(dg.ConfigurableResource):
     num_processes: int = Field(1, description="processes on this machine, one a GPU")
     stop_grace_s: float = Field(60.0, description="time to save a checkpoint after a stop request, seconds")
 
-    def run(self, context: dg.AssetExecutionContext, job: Job) -> JobResult:
-        """Run to the end; numbers of step messages become observations of the asset, at most one in five seconds.
+    def run(self, context: dg.AssetExecutionContext, job: Job) -> tuple[JobResult, str]:
+        """Run to the end and return the result with the label preview (one row with what is supervised, marked).
 
-        Cancelling the run asks the job to stop at the next step, waits, and leaves no process behind.
+        Numbers of step messages become observations of the asset, at most one in five seconds. Cancelling the run
+        asks the job to stop at the next step, waits, and leaves no process behind.
         """
         config = LaunchConfig.model_validate(self.model_dump(include={"launcher", "num_processes", "stop_grace_s"}))
         reporter = _Reporter(context)
-        return launcher_for(config).run(job, reporter.on_message, context.log.info)
+        result = launcher_for(config).run(job, reporter.on_message, context.log.info)
+        return result, reporter.label_preview
 
 
 class _Reporter:
     def __init__(self, context: dg.AssetExecutionContext) -> None:
         self.context = context
         self.last = 0.0
+        self.label_preview = ""
 
     def on_message(self, message: dict[str, Any]) -> None:
         kind = message.get("kind")
         if kind == "step":
             self._observe(message)
         elif kind == "label_preview":
-            self.context.log.info(f"label preview: {message}")
+            self.label_preview = str(message["text"])
 
     def _observe(self, message: dict[str, Any]) -> None:
         now = time.monotonic()

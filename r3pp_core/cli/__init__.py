@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if namespace.command is None:
             top.print_help()
             return 2
-        return int(namespace.run(namespace) or 0)
+        return int(namespace.handler(namespace) or 0)
     except R3Error as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--heading", help="a line above the scores")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, EvaluateConfig)
-    command.set_defaults(run=run_evaluate)
+    command.set_defaults(handler=run_evaluate)
 
 
 def run_evaluate(args: Namespace) -> None:
@@ -33,8 +33,8 @@ def run_evaluate(args: Namespace) -> None:
 
     config = config_from(args, EvaluateConfig)
     subject = r3_subject(args.checkpoint_dir, args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
-    base = base_subject(args.model_name or Path(subject.model.backbone_name), subject.max_pixels)
-    base_config = config.model_copy(update={"arms": ["base", "base_ocr"], "ablations": []})
+    base = base_subject(args.model_name or Path(subject.model.backbone_name), subject.model.config)
+    base_config = config.model_copy(update={"arms": ["base"], "ablations": ["base_ocr"]})
     for part, part_config in ((base, base_config), (subject, config)):
         folder = args.out_dir / part.name
         say_manifest(evaluate(part, args.val_jsonl, args.image_root, folder, part_config, say, force=args.force))

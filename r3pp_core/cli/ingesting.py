@@ -22,14 +22,14 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--out_dir", type=Path, required=True, help="for example data/raw/screenqa")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, DownloadConfig)
-    command.set_defaults(run=run_download)
+    command.set_defaults(handler=run_download)
 
     command = commands.add_parser("ocr", help="read what a data set's pictures say")
     command.add_argument("--dataset", required=True, help=DATASET_HELP)
     command.add_argument("--raw_dir", type=Path, required=True, help="where download wrote")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, OcrConfig)
-    command.set_defaults(run=run_ocr_command)
+    command.set_defaults(handler=run_ocr_command)
 
     command = commands.add_parser("unify", help="bring a data set into the unified schema")
     command.add_argument("--dataset", required=True, help=DATASET_HELP)
@@ -37,18 +37,18 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--out_dir", type=Path, required=True, help="for example data/unified")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, UnifyConfig)
-    command.set_defaults(run=run_unify)
+    command.set_defaults(handler=run_unify)
 
     command = commands.add_parser("merge", help="merge the unified tables into train, val and test.jsonl")
     command.add_argument("--unified_dir", type=Path, required=True, help="where unify wrote")
     command.add_argument("--splits", nargs="+", default=list(SPLITS), help="which of train, val, test")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, MergeConfig)
-    command.set_defaults(run=run_merge)
+    command.set_defaults(handler=run_merge)
 
     command = commands.add_parser("sample", help="draw the embedded sample as Parquet in the Hub's layout")
     command.add_argument("--out_dir", type=Path, required=True, help="give it to --source afterwards")
-    command.set_defaults(run=run_sample)
+    command.set_defaults(handler=run_sample)
 
 
 def run_download(args: Namespace) -> None:

@@ -19,7 +19,7 @@ def add_commands(commands: Any) -> None:
         "--profile", choices=list(PROFILES), default="full", help="sample: small ones of the same architectures"
     )
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
-    command.set_defaults(run=run_download_models)
+    command.set_defaults(handler=run_download_models)
 
     command = commands.add_parser("index", help="build the text and the image index over a table's pictures")
     command.add_argument("--jsonl", type=Path, required=True, help="for example data/unified/train.jsonl")
@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--image_encoder", type=Path, default=Path("models/clip"), help="folder of CLIP")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, IndexConfig)
-    command.set_defaults(run=run_index)
+    command.set_defaults(handler=run_index)
 
 
 def run_download_models(args: Namespace) -> None:

@@ -13,12 +13,12 @@ def add_commands(commands: Any) -> None:
     command = commands.add_parser("demo", help="materialize the whole graph on the sample and print the scores")
     command.add_argument("--source", type=Path, help="folder of Parquet in the Hub's layout instead of the sample")
     command.add_argument("--root", type=Path, help="workspace folder (default: workspace/<profile or source>)")
-    command.set_defaults(run=run_demo)
+    command.set_defaults(handler=run_demo)
 
     command = commands.add_parser("ui", help="open the Dagster UI on 127.0.0.1 (webserver and daemon)")
     command.add_argument("--port", type=int, default=3000, help="port (default 3000)")
     command.add_argument("--root", type=Path, help="workspace folder (default: workspace/<profile>)")
-    command.set_defaults(run=run_ui)
+    command.set_defaults(handler=run_ui)
 
 
 def run_demo(args: Namespace) -> int:

@@ -16,7 +16,7 @@ CODE_VERSION = "1"
 MIN_ROWS = 100
 
 
-class GateClosed(R3Error):
+class GateClosedError(R3Error):
     """The candidate may not become the champion."""
 
 
@@ -31,7 +31,9 @@ def score_problems(results: dict[str, Any]) -> list[str]:
 
 
 def size_problems(results: dict[str, Any], min_rows: int = MIN_ROWS) -> list[str]:
-    """Data sets, arms and levels that were scored on too few rows to say anything."""
+    """Data sets, arms and levels that were scored on too few rows to say anything; nothing scored is a problem too."""
+    if not any(_cells(results)):
+        return ["nothing was scored"]
     return [
         f"{where}: scored on {cell['n']} rows, at least {min_rows} are needed"
         for where, cell in _cells(results)
@@ -55,14 +57,14 @@ def crown(
 ) -> Manifest:
     """Make the model the champion: `champion_dir/model` and champion.json, replaced as a whole.
 
-    Raises GateClosed, leaving the present champion, when the evaluation has a problem or is of another model.
+    Raises GateClosedError, leaving the present champion, when the evaluation has a problem or is of another model.
     """
     model = require_manifest(Target(model_dir), "r3pp export")
     evaluation = require_manifest(Target(evaluation_dir), "r3pp evaluate")
     results = read_results(evaluation_dir)
     problems = score_problems(results) + size_problems(results, min_rows)
     if problems:
-        raise GateClosed(f"the gate is closed, the champion stays: {problems[0]} ({len(problems)} problems)")
+        raise GateClosedError(f"the gate is closed, the champion stays: {problems[0]} ({len(problems)} problems)")
     request = Request(
         stage="champion",
         code_version=CODE_VERSION,

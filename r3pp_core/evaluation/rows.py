@@ -8,6 +8,8 @@ from typing import Any
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
 
+NEEDED = ("id", "dataset", "split", "image_path", "image_sha256", "question", "answers", "pseudo_text", "meta")
+
 
 def choose_rows(table: Path, rows_per_dataset: int | None, seed: int) -> tuple[list[dict[str, Any]], int]:
     """The chosen rows in table order, and the number of answerless rows that were passed over.
@@ -17,7 +19,9 @@ def choose_rows(table: Path, rows_per_dataset: int | None, seed: int) -> tuple[l
     """
     by_dataset: dict[str, list[dict[str, Any]]] = defaultdict(list)
     num_answerless = 0
-    for row in read_jsonl(table):
+    for number, row in enumerate(read_jsonl(table), start=1):
+        if missing := [name for name in NEEDED if name not in row]:
+            raise R3Error(f"{table} line {number} lacks {', '.join(missing)}; give a table that `r3pp merge` wrote")
         if row["answers"]:
             by_dataset[row["dataset"]].append(row)
         else:

@@ -60,13 +60,16 @@ class Subject:
         return self.model.generate(to_device(batch, self.model.device), max_new_tokens=max_new_tokens)
 
 
-def base_subject(backbone_dir: Path, max_pixels: int, dtype: str = "float32") -> Subject:
-    """The backbone as it came: asked with picture and question, or with the picture's OCR text besides."""
+def base_subject(backbone_dir: Path, like: R3Config, dtype: str = "float32") -> Subject:
+    """The backbone as it came: asked with picture and question, or with the picture's OCR text besides.
+
+    It sees pictures and prompts as large as `like` lets R3 see them, or the comparison would not be one.
+    """
     from r3pp_core.model.backbone import load_backbone
     from r3pp_core.model.r3 import R3Model
 
     backbone = load_backbone(str(backbone_dir), dtype=dtype, device=device())
-    model = R3Model(backbone, R3Config.bare(max_pixels=max_pixels))
+    model = R3Model(backbone, R3Config.bare(max_pixels=like.max_pixels, prompt=like.prompt))
     model.eval()
     return Subject("base", model, BASE_ARMS, {"model": backbone.hash})
 

@@ -79,6 +79,8 @@ def _check_config(config: EvaluateConfig, subject: Subject) -> None:
     for level in [*config.levels, *config.ablation_levels]:
         if not 0 <= level <= 1:
             raise UsageError(f"damage level {level} is outside 0..1")
+    if not any(config.arms_at(level) for level in config.all_levels):
+        raise UsageError("nothing to evaluate: name at least one arm and one level")
     for arm in [*config.arms, *config.ablations]:
         if arm not in subject.arms:
             raise UsageError(f"arm {arm!r} does not fit {subject.name}: choose from {', '.join(subject.arms)}")

@@ -72,11 +72,11 @@ def _adopted_rows(
     for number, row in enumerate(read_jsonl(path)):
         found = list(row)
         row_id = f"{spec.name}/{split}/{number}"
-        image = f"images/{Path(str(row[spec.column('image', IMAGE_COLUMNS, found)])).name}"
-        question = row[spec.column("question", spec.question, found)]
-        answers = _answers(row[spec.column("answers", (*spec.answers, *ANSWER_COLUMNS), found)])
-        name = Path(image).name
         try:
+            name = Path(str(row[spec.column("image", IMAGE_COLUMNS, found)])).name
+            question = row[spec.column("question", spec.question, found)]
+            answers = _answers(row[spec.column("answers", (*spec.answers, *ANSWER_COLUMNS), found)])
+            image = f"images/{name}"
             if name not in hashes:
                 picture = picture_inside(raw_dir, image)
                 open_picture(picture)

@@ -15,7 +15,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, fresh_manifest
+from r3pp_core.artefact import (
+    Manifest,
+    Outcome,
+    Request,
+    Target,
+    build,
+    fresh_manifest,
+    is_whole,
+    read_manifest,
+)
 from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.datasets.spec import PICTURE_PREFIX, SPLITS, DatasetSpec
 from r3pp_core.errors import R3Error
@@ -69,6 +78,9 @@ def download(
     splits = check_splits(config.splits)
     if not force and is_runbook_folder(spec, out_dir):
         return adopt(spec, out_dir, progress)
+    if not force and (manifest := _adopted(out_dir)):
+        progress(f"raw/{dataset}: {out_dir} was adopted, nothing to do (--force downloads it anew)")
+        return manifest
     if config.source is None:
         request = _request(spec, config, splits, hub_identity(spec, splits))
         if not force and (manifest := fresh_manifest(raw_target(out_dir), request)):
@@ -90,9 +102,18 @@ def download(
 def is_current(dataset: str, out_dir: Path, config: DownloadConfig) -> bool:
     """Whether `out_dir` holds what the config's local source holds now."""
     assert config.source is not None, "the Hub's sources are pinned, they do not change"
+    if _adopted(out_dir):
+        return True
     spec, splits = dataset_spec(dataset), check_splits(config.splits)
     source = local_source(spec, Path(config.source), splits)
     return fresh_manifest(raw_target(out_dir), _request(spec, config, splits, source.identity)) is not None
+
+
+def _adopted(out_dir: Path) -> Manifest | None:
+    """The manifest of a whole adopted folder: it has no source that it could be compared with."""
+    manifest = read_manifest(raw_target(out_dir))
+    adopted = manifest is not None and manifest.details.get("adopted") and is_whole(raw_target(out_dir), manifest)
+    return manifest if adopted else None
 
 
 def _request(spec: DatasetSpec, config: DownloadConfig, splits: list[str], identity: str) -> Request:

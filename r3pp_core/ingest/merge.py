@@ -54,14 +54,16 @@ def merge_split(
         dataset_spec(dataset)
     tables = {dataset: _table(unified_dir, dataset, split) for dataset in config.datasets}
     guarded = {"train": EVALUATION_SPLITS, "test": ("val",)}.get(split, ())
-    guards = {other: [unified_table(unified_dir, dataset, other) for dataset in config.datasets] for other in guarded}
+    guards = {
+        other: {dataset: unified_table(unified_dir, dataset, other) for dataset in config.datasets} for other in guarded
+    }
     request = Request(
         stage=f"merged/{split}",
         code_version=CODE_VERSION,
         config={"datasets": config.datasets},
         inputs={
             path.name: content_hash_of(path)
-            for path in [*tables.values(), *(path for paths in guards.values() for path in paths)]
+            for path in [*tables.values(), *(path for paths in guards.values() for path in paths.values())]
             if path.is_file()
         },
     )
@@ -70,9 +72,9 @@ def merge_split(
         forbidden = {
             row["image_sha256"]: other
             for other, paths in guards.items()
-            for path in paths
+            for dataset, path in paths.items()
             if path.is_file()
-            for row in read_jsonl(path)
+            for row in _unified_rows(dataset, path)
         }
         merger = _Merger(split, forbidden)
         write_jsonl(staging / f"{split}.jsonl", merger.rows(tables))
@@ -92,6 +94,13 @@ def _table(unified_dir: Path, dataset: str, split: str) -> Path:
     return path
 
 
+def _unified_rows(dataset: str, path: Path) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if problem := unified_problem(row):
+            raise R3Error(f"{path} line {number} {problem}; run `r3pp unify --dataset {dataset}` again")
+        yield row
+
+
 def question_key(row: dict[str, Any]) -> bytes:
     """Equal for the same picture and the same question up to case and spacing."""
     question = " ".join(row["question"].casefold().split())
@@ -108,9 +117,7 @@ class _Merger:
 
     def rows(self, tables: dict[str, Path]) -> Iterator[dict[str, Any]]:
         for dataset, path in tables.items():
-            for number, row in enumerate(read_jsonl(path), start=1):
-                if problem := unified_problem(row):
-                    raise R3Error(f"{path} line {number} {problem}; run `r3pp unify --dataset {dataset}` again")
+            for row in _unified_rows(dataset, path):
                 self.counts["rows_in"] += 1
                 if reason := self._reason_to_leave_out(row):
                     self.rejected.append({"id": row["id"], "reason": reason, "detail": row["image_path"]})

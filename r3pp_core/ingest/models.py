@@ -33,7 +33,7 @@ def get_model(
         return _from_hub(name, profile.hub_models[name], out_dir, progress, force)
     makers: dict[str, Callable[[], Manifest]] = {
         "clip": lambda: _small_clip(out_dir, progress, force),
-        "minilm": lambda: _packaged_minilm(out_dir, progress, force),
+        "minilm": lambda: _packaged_minilm(out_dir, force),
         "backbone": lambda: _small_backbone(out_dir, progress, force),
     }
     return makers[name]()
@@ -52,10 +52,10 @@ def _small_backbone(out_dir: Path, progress: Progress, force: bool) -> Manifest:
     return build_small_backbone(out_dir, sample_texts(), progress=progress, force=force)
 
 
-def _packaged_minilm(out_dir: Path, progress: Progress, force: bool) -> Manifest:
+def _packaged_minilm(out_dir: Path, force: bool) -> Manifest:
     from r3pp_core.retrieval.minilm import copy_packaged_minilm
 
-    return copy_packaged_minilm(out_dir, progress=progress, force=force)
+    return copy_packaged_minilm(out_dir, force=force)
 
 
 def announce_size(names: list[str], models_dir: Path, profile: Profile, progress: Progress) -> None:

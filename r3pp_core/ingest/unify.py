@@ -114,11 +114,23 @@ def _ocr_file(dataset: str, raw_dir: Path, ocr: str, progress: Progress) -> Path
     path = Path(ocr)
     if not path.is_file():
         raise UsageError(f"--ocr {ocr} is neither auto nor none nor a JSONL file that exists")
-    for row in read_jsonl(path):
-        if missing := [name for name in ("image_path", "ocr_text", "ocr_conf") if name not in row]:
-            raise R3Error(f"{path}: a row lacks {', '.join(missing)}; an OCR file has image_path, ocr_text, ocr_conf")
-        break
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if problem := _ocr_problem(row):
+            raise R3Error(
+                f"{path} line {number} {problem}; an OCR file has image_path, ocr_text and ocr_conf (0..1 or null)"
+            )
     return path
+
+
+def _ocr_problem(row: dict[str, Any]) -> str | None:
+    if missing := [name for name in ("image_path", "ocr_text", "ocr_conf") if name not in row]:
+        return f"lacks {', '.join(missing)}"
+    if not isinstance(row["image_path"], str) or not isinstance(row["ocr_text"], str | None):
+        return "has an image_path or ocr_text that is no text"
+    conf = row["ocr_conf"]
+    if conf is not None and not (isinstance(conf, int | float) and 0 <= conf <= 1):
+        return f"has ocr_conf {conf!r}"
+    return None
 
 
 class _Unifier:

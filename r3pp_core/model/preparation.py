@@ -146,7 +146,7 @@ class Preparer:
             found = [RowEvidence.none(config.k, config.text_dim, config.image_dim) for _ in usable]
         else:
             found = self.retriever.look_up(
-                [row.query for row in usable],
+                [row.query[: config.max_query_chars] for row in usable],
                 [row.picture for row in usable],
                 [row.row["image_sha256"] for row in usable],
             )

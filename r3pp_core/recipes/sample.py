@@ -5,7 +5,7 @@ from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.training.config import TrainConfig
 
-NUM_STEPS = 120
+NUM_STEPS = 70
 
 
 def sample(paths: RunPaths) -> TrainConfig:
@@ -22,11 +22,12 @@ def sample(paths: RunPaths) -> TrainConfig:
         max_steps=NUM_STEPS,
         max_pixels=16_384,
         max_length=2048,
-        eval_every=60,
-        eval_rows=48,
-        save_every=60,
+        eval_every=35,
+        eval_rows=32,
+        save_every=35,
         keep=2,
-        num_workers=2,
+        num_workers=1,
+        num_threads=1,  # on busy cores two threads of small products mostly wait for each other
         curriculum=CurriculumConfig(warmup_steps=20, total_steps=NUM_STEPS),
-        r3=R3Config(bottleneck=64, prompt=PromptConfig(max_ocr_chars=160, max_context_chars=120)),
+        r3=R3Config(bottleneck=64, max_query_chars=160, prompt=PromptConfig(max_ocr_chars=160, max_context_chars=120)),
     )

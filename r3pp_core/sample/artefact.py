@@ -10,6 +10,7 @@ from r3pp_core.sample.plan import build_plan
 from r3pp_core.sample.questions import ask_about
 
 CODE_VERSION = "1"
+PROMPT_REPETITIONS = 500
 
 
 def ensure_sample(
@@ -33,7 +34,15 @@ def ensure_sample(
 
 
 def sample_texts(config: SampleConfig = SampleConfig()) -> Iterator[str]:
-    """Every question and accepted answer of the train pictures, without drawing anything."""
+    """Every question and accepted answer of the train pictures, and the prompt's own sentences, without drawing.
+
+    The prompt is repeated, so that the tokenizer learns whole words of it and prompts stay short.
+    """
+    from r3pp_core.datasets.registry import DATASETS
+    from r3pp_core.model.prompt import EVIDENCE_HEADING, OCR_HEADING, SYSTEM
+
+    sentences = [SYSTEM, OCR_HEADING, EVIDENCE_HEADING, *(spec.prompt for spec in DATASETS.values())]
+    yield from sentences * PROMPT_REPETITIONS
     for picture, questions in ask_about(build_plan(config)):
         if picture.split == "train":
             for question in questions:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_json
+from r3pp_core.model.backbone import quiet_transformers
 from r3pp_core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def build_small_backbone(
     def make(staging: Path) -> Outcome:
         progress(f"models/backbone: training a tokenizer on {len(lines)} texts")
         tokenizer = _train_tokenizer(lines)
-        tokenizer.save_pretrained(staging)
-        num_parameters = _save_qwen(staging, tokenizer, seed)
+        with quiet_transformers():
+            tokenizer.save_pretrained(staging)
+            num_parameters = _save_qwen(staging, tokenizer, seed)
         _save_qwen_image_processor(staging)
         progress(f"models/backbone: {num_parameters:,} parameters, {len(tokenizer)} tokens")
         return Outcome(counts={"parameters": num_parameters, "tokens": len(tokenizer), "texts": len(lines)})
@@ -90,7 +92,8 @@ def build_small_clip(out_dir: Path, seed: int = 0, progress: Progress = silent, 
     request = Request("models/clip", CODE_VERSION, {"seed": seed, "image_size": CLIP_SIDE, "dim": CLIP_DIM}, {})
 
     def make(staging: Path) -> Outcome:
-        num_parameters = _save_clip(staging, seed)
+        with quiet_transformers():
+            num_parameters = _save_clip(staging, seed)
         progress(f"models/clip: {num_parameters:,} parameters")
         return Outcome(counts={"parameters": num_parameters})
 

@@ -143,14 +143,18 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def refuse_other_run(folder: Path, config: TrainConfig, inputs: Mapping[str, str]) -> None:
-    """Raise R3Error when a checkpoint was made by another config or from other inputs than this run's."""
+def differences(folder: Path, config: TrainConfig, inputs: Mapping[str, str]) -> list[str]:
+    """The config fields and inputs in which a checkpoint departs from this run, but for those free on resume."""
     saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     wanted = config.model_dump(mode="json")
     names = [name for name in wanted if name not in FREE_ON_RESUME and saved.get(name) != wanted[name]]
     saved_inputs = read_state(folder)["inputs"]
-    names += [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
-    if names:
+    return names + [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
+
+
+def refuse_other_run(folder: Path, config: TrainConfig, inputs: Mapping[str, str]) -> None:
+    """Raise R3Error when a checkpoint was made by another config or from other inputs than this run's."""
+    if names := differences(folder, config, inputs):
         raise R3Error(
             f"{folder} was trained with another {', '.join(names)}; keep them, name another --run, "
             "or start anew with --resume never"
@@ -158,14 +162,14 @@ def refuse_other_run(folder: Path, config: TrainConfig, inputs: Mapping[str, str
 
 
 def set_aside(run_dir: Path, announce: Callable[[str], None]) -> None:
-    """Move a run's checkpoints to `replaced/`, in place of what an earlier new start had put there."""
+    """Move a run's checkpoints and curves to `replaced/`, in place of what an earlier new start had put there."""
     old = sorted(run_dir.glob("step_*"))
     if not old:
         return
     replaced = run_dir / "replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     replaced.mkdir()
-    for path in old:
+    for path in [*old, *run_dir.glob("metrics.jsonl")]:
         path.rename(replaced / path.name)
     announce(f"starting anew: {len(old)} older checkpoints are now in {replaced}")
 

@@ -53,9 +53,13 @@ class TrainConfig(BaseModel):
     eval_rows: int = Field(default=64, ge=0, description="rows of a validation loss; 0: none")
     save_every: int = Field(default=500, ge=1, description="steps between checkpoints")
     keep: int = Field(default=3, ge=1, description="checkpoints that are kept, newest first")
-    resume: Literal["auto", "never"] = Field(default="auto", description="go on from the newest one, or start anew")
+    resume: Literal["auto", "match", "never"] = Field(
+        default="auto",
+        description="go on from the newest checkpoint; match: start anew if another config or data made it; never",
+    )
     seed: int = Field(default=0, ge=0)
     num_workers: int = Field(default=4, ge=1, description="threads that open and damage pictures ahead of the step")
+    num_threads: int | None = Field(default=None, ge=1, description="threads of torch on a CPU; empty: its choice")
     lookahead: int = Field(default=2, ge=1, description="steps that are prepared ahead")
     corruption: CorruptionConfig = CorruptionConfig()
     curriculum: CurriculumConfig = CurriculumConfig()

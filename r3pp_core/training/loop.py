@@ -76,9 +76,11 @@ def train(
 
 def _resume(run: Training, run_dir: Path, progress: Progress) -> int | None:
     """The step of the checkpoint that the run goes on from, None for a new start."""
-    if run.config.resume == "never":
-        checkpoints.set_aside(run_dir, progress)
     newest = checkpoints.newest(run_dir)
+    other = newest is not None and checkpoints.differences(newest, run.config, run.inputs)
+    if run.config.resume == "never" or (run.config.resume == "match" and other):
+        checkpoints.set_aside(run_dir, progress)
+        return None
     if newest is None:
         return None
     checkpoints.refuse_other_run(newest, run.config, run.inputs)

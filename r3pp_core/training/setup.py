@@ -38,6 +38,8 @@ def set_up(config: TrainConfig, progress: Progress) -> Training:
 
     from r3pp_core.model.r3 import R3Model
 
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
     precision = choose_precision(config, *current_device())
     if precision.note:

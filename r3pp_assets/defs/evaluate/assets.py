@@ -13,6 +13,7 @@ from r3pp_core.evaluation import reporting as report_stage
 from r3pp_core.evaluation import sweep as stage
 from r3pp_core.evaluation.config import LEVELS, EvaluateConfig
 from r3pp_core.evaluation.subjects import Subject
+from r3pp_core.model.config import R3Config
 from r3pp_core.workspace import Workspace
 
 TABLES = [dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])]
@@ -38,6 +39,7 @@ class EvaluateAssetConfig(dg.Config):
             {
                 "arms": arms,
                 "ablations": ablations,
+                "ablation_levels": settings.ablation_levels,
                 "levels": self.levels,
                 "rows_per_dataset": self.rows_per_dataset or settings.rows_per_dataset,
                 "max_new_tokens": settings.max_new_tokens,
@@ -92,7 +94,7 @@ def load_r3(paths: Workspace, model_dir: Path) -> Subject:
 
 @dg.asset(
     key=["evaluation", "base"],
-    deps=[*TABLES, BACKBONE, R3_MODEL],
+    deps=[*TABLES, BACKBONE],
     group_name="evaluate",
     kinds={"torch", "json"},
     owners=["team:models"],
@@ -105,9 +107,9 @@ def evaluation_base(
     from r3pp_core.evaluation.subjects import base_subject
 
     with user_errors():
-        subject = base_subject(workspace.paths.model_dir("backbone"), r3_max_pixels(workspace.paths))
+        subject = base_subject(workspace.paths.model_dir("backbone"), recipe_model(workspace))
         return run_evaluation(
-            context, workspace, config, subject, workspace.paths.results_dir("base"), ["base", "base_ocr"], []
+            context, workspace, config, subject, workspace.paths.results_dir("base"), ["base"], ["base_ocr"]
         )
 
 
@@ -130,11 +132,12 @@ def evaluation_r3(
         return run_evaluation(context, workspace, config, subject, paths.results_dir("r3"), ["r3"], ablations)
 
 
-def r3_max_pixels(paths: Workspace) -> int:
-    """Base sees pictures as large as R3 does, or the comparison would not be one."""
-    from r3pp_core.model.storage import read_config
+def recipe_model(workspace: WorkspaceResource) -> R3Config:
+    """What the profile's recipe makes of R3: base is asked with pictures and prompts of the same size."""
+    from r3pp_core.recipes.paths import RunPaths
+    from r3pp_core.recipes.registry import recipe
 
-    return read_config(paths.model_dir("r3")).max_pixels
+    return recipe(workspace.settings.recipe)(RunPaths.of(workspace.paths)).resolved_r3(None, None)
 
 
 @dg.asset(

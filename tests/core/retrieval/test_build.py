@@ -41,6 +41,14 @@ def test_an_entry_per_unique_picture_in_first_seen_order_with_all_its_rows(image
     assert index.all_vectors.shape == (len(corpus.sha256s), 16)
 
 
+def test_the_first_row_of_a_picture_gives_the_entry_its_fields(corpus, tmp_path) -> None:
+    row = next(read_jsonl(corpus.jsonl))
+    write_jsonl(tmp_path / "t.jsonl", [row, {**row, "id": "later", "pseudo_text": "other", "dataset": "infovqa"}])
+    (entry,) = build_module.read_pictures(tmp_path / "t.jsonl")
+    assert (entry.pseudo_text, entry.dataset) == (row["pseudo_text"], "chartqa")
+    assert entry.row_ids == (row["id"], "later")
+
+
 def test_entry_i_holds_the_vector_of_picture_i(image_index_dir, corpus, clip) -> None:
     index = Index.load(image_index_dir)
     images = [open_picture(corpus.image_root / index.entry(i).image_path) for i in range(len(index))]
@@ -188,6 +196,20 @@ def test_any_factory_string_is_trained_and_gives_the_same_bytes_twice(index_type
     vectors = random_unit(400, 16, 3)
     for name in ("a", "b"):
         write_faiss_index(make_faiss_index(vectors, np.arange(400), index_type, None), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_graph_filled_by_many_threads_has_the_same_bytes_twice(random_unit, tmp_path) -> None:
+    import faiss
+
+    vectors, num_threads = random_unit(5000, 16, 3), faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(4)
+    try:
+        for name in ("a", "b"):
+            write_faiss_index(make_faiss_index(vectors, np.arange(5000), "HNSW16", None), tmp_path / name)
+        assert faiss.omp_get_max_threads() == 4
+    finally:
+        faiss.omp_set_num_threads(num_threads)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

@@ -1,0 +1,63 @@
+# The environment lives in .venv; nothing outside the repository is touched but by test-system, which needs root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROFILE ?= sample
+# One faiss: the wheel for the GPU where a driver answers, else the one for the CPU. They overwrite each other.
+FAISS ?= $(shell if nvidia-smi >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
+
+.PHONY: help demo ui test test-system lint format env dev screenshots clean
+
+help:
+	@echo "make demo [SOURCE=folder]   the whole graph on the embedded sample (or a folder of Parquet), with scores"
+	@echo "make ui [PORT=3000]         the Dagster UI on 127.0.0.1"
+	@echo "make test                   unit and end-to-end tests"
+	@echo "make test-system            tests with a real browser (installs Debian packages, needs root)"
+	@echo "make lint                   ruff, mypy, import arrows"
+
+env: $(VENV)/.installed-$(FAISS)
+
+# torch first and alone: a plain `torch` on a machine without a GPU would pull gigabytes of CUDA packages.
+$(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip setuptools wheel
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(FAISS),sample]'
+	@touch $@
+
+dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed-dev: $(VENV)/.installed-$(FAISS)
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(FAISS),sample,dev]'
+	@touch $@
+
+demo: env
+	@$(BIN)/r3pp demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(ROOT),--root "$(ROOT)")
+
+ui: env
+	@R3PP_PROFILE=$(PROFILE) $(BIN)/r3pp ui --port $(or $(PORT),3000) $(if $(ROOT),--root "$(ROOT)")
+
+test: dev
+	$(BIN)/python -m pytest -m "not system"
+
+test-system: dev
+	./tests/system/install.sh
+	$(BIN)/python -m pytest -m system tests/system
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+screenshots: dev
+	./tests/system/install.sh
+	$(BIN)/python -m tests.system.screenshots
+
+clean:
+	rm -rf $(VENV) workspace build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -1,0 +1,87 @@
+"""Experiments beside the production line: the same functions under a run's name. Automation never selects them."""
+
+import re
+
+import dagster as dg
+
+from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, load_r3, run_evaluation
+from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS
+from r3pp_assets.defs.train.assets import TRAINING_CODE_VERSION
+from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, export_run, train_run
+from r3pp_assets.failures import user_errors
+from r3pp_assets.resources.launchers import LauncherResource
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.errors import UsageError
+from r3pp_core.evaluation import sweep
+from r3pp_core.training import export as export_stage
+
+BACKBONE = dg.AssetKey(["models", "backbone"])
+CHECKPOINT = dg.AssetKey(["experiment", "checkpoint"])
+MODEL = dg.AssetKey(["experiment", "model"])
+
+
+def run_name(context: dg.AssetExecutionContext) -> str:
+    """The partition key, refused where it could not be a folder's name or is taken by the production line."""
+    name = context.partition_key
+    if not re.fullmatch(NAME, name) or name in RESERVED or name.startswith("step_"):
+        raise UsageError(
+            f"{name!r} cannot name an experiment: use letters, digits, '.', '_' and '-', and none of "
+            f"{', '.join(RESERVED)} or step_*"
+        )
+    return name
+
+
+@dg.asset(
+    key=CHECKPOINT,
+    partitions_def=RUNS,
+    deps=[dg.AssetKey(["merged", "train"]), dg.AssetKey(["merged", "val"]), *INDICES, *ENCODERS, BACKBONE],
+    group_name="experiment",
+    kinds={"torch", "safetensors"},
+    owners=["team:models"],
+    code_version=TRAINING_CODE_VERSION,
+    pool="gpu",
+)
+def experiment_checkpoint(
+    context: dg.AssetExecutionContext,
+    config: TrainAssetConfig,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
+) -> dg.MaterializeResult:
+    """A training run under a name of its own, with any recipe and changes; never retrained by automation."""
+    with user_errors():
+        return train_run(context, config, workspace, launcher, run=run_name(context))
+
+
+@dg.asset(
+    key=MODEL,
+    partitions_def=RUNS,
+    deps=[CHECKPOINT, BACKBONE],
+    group_name="experiment",
+    kinds={"safetensors"},
+    owners=["team:models"],
+    code_version=export_stage.CODE_VERSION,
+)
+def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """The experiment's checkpoint as one folder in the Hub's layout."""
+    with user_errors():
+        return export_run(context, workspace, run=run_name(context))
+
+
+@dg.asset(
+    key=["experiment", "evaluation"],
+    partitions_def=RUNS,
+    deps=[MODEL, BACKBONE, dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"]), *INDICES, *ENCODERS],
+    group_name="experiment",
+    kinds={"torch", "json"},
+    owners=["team:models"],
+    code_version=sweep.CODE_VERSION,
+)
+def experiment_evaluation(
+    context: dg.AssetExecutionContext, config: EvaluateAssetConfig, workspace: WorkspaceResource
+) -> dg.MaterializeResult:
+    """The experiment at every damage level. The job `promote` takes it through the gate to champion."""
+    with user_errors():
+        name = run_name(context)
+        paths = workspace.paths
+        subject = load_r3(paths, paths.model_dir(name))
+        return run_evaluation(context, workspace, config, subject, paths.results_dir(name), ["r3"], [])

@@ -1,0 +1,7 @@
+"""Experiments are named runs; a name is added in the UI before its first materialization."""
+
+import dagster as dg
+
+RUNS = dg.DynamicPartitionsDefinition(name="experiment")
+RESERVED = ("r3", "base", "report", "clip", "minilm", "backbone", "replaced")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"

@@ -1,0 +1,52 @@
+"""The production checkpoint and its export; experiments are the same functions under a run's name."""
+
+import dagster as dg
+
+from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, export_run, train_run
+from r3pp_assets.failures import user_errors
+from r3pp_assets.resources.launchers import LauncherResource
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.training import export as export_stage
+
+TRAINING_CODE_VERSION = "1"
+
+
+@dg.asset(
+    key=["checkpoint", "r3"],
+    deps=[
+        dg.AssetKey(["merged", "train"]),
+        dg.AssetKey(["merged", "val"]),
+        *INDICES,
+        *ENCODERS,
+        dg.AssetKey(["models", "backbone"]),
+    ],
+    group_name="train",
+    kinds={"torch", "safetensors"},
+    owners=["team:models"],
+    code_version=TRAINING_CODE_VERSION,
+    pool="gpu",
+)
+def checkpoint_r3(
+    context: dg.AssetExecutionContext,
+    config: TrainAssetConfig,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
+) -> dg.MaterializeResult:
+    """The production training run: the newest whole `step_<n>`, resumed when it was interrupted, started anew when
+    its data, code or config changed. Loss, learning rate and speed appear as observations while it runs."""
+    with user_errors():
+        return train_run(context, config, workspace, launcher, run=None)
+
+
+@dg.asset(
+    key=["model", "r3"],
+    deps=[dg.AssetKey(["checkpoint", "r3"]), dg.AssetKey(["models", "backbone"])],
+    group_name="train",
+    kinds={"safetensors"},
+    owners=["team:models"],
+    code_version=export_stage.CODE_VERSION,
+)
+def model_r3(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """The checkpoint as one folder in the Hub's layout, reloaded and compared logit by logit."""
+    with user_errors():
+        return export_run(context, workspace, run=None)

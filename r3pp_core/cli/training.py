@@ -1,0 +1,82 @@
+"""train, export, recipe."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.cli.terminal import say, say_manifest
+from r3pp_core.errors import UsageError
+from r3pp_core.flags import add_config_flags, config_values, validated
+from r3pp_core.recipes.paths import RunPaths
+from r3pp_core.recipes.registry import RECIPES
+from r3pp_core.recipes.resolve import merged, resolve
+from r3pp_core.training.config import TrainConfig
+from r3pp_core.workspace import Workspace
+
+
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser("train", help="train with retrieval and reconstruction")
+    command.add_argument("--recipe", help=f"start from one of {', '.join(RECIPES)}; flags win over it")
+    command.add_argument("--workspace", type=Path, default=Path("workspace"), help="where a recipe's paths lie")
+    command.add_argument("--config", type=Path, help="JSON file with a whole or partial config; flags win over it")
+    command.add_argument("--launcher", choices=["local", "slurm"], default="local", help="where processes run")
+    command.add_argument("--num_processes", type=int, default=1, help="processes, one a GPU")
+    add_config_flags(command, TrainConfig)
+    command.set_defaults(handler=run_train)
+
+    command = commands.add_parser("export", help="turn a checkpoint into one folder in the Hub's layout")
+    command.add_argument("--checkpoint_dir", type=Path, required=True, help="a step_<n>, or a run's folder")
+    command.add_argument("--out_dir", type=Path, required=True, help="for example models/r3")
+    command.add_argument("--model_name", type=Path, help="the backbone's folder (default: as the checkpoint names it)")
+    command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    command.set_defaults(handler=run_export)
+
+    command = commands.add_parser("recipe", help="print a recipe whole, as JSON")
+    command.add_argument("name", help=f"one of {', '.join(RECIPES)}")
+    command.add_argument("--workspace", type=Path, default=Path("workspace"), help="where its paths lie")
+    command.set_defaults(handler=run_recipe)
+
+
+def run_train(args: Namespace) -> None:
+    from r3pp_core.launch import Job, LaunchConfig, launcher_for
+
+    config = train_config(args)
+    launch = validated(LaunchConfig, {"launcher": args.launcher, "num_processes": args.num_processes})
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    config_path = config.run_dir / "launch_config.json"
+    config_path.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    job = Job("r3pp_core.training", ["--config", str(config_path)], config.run_dir, config.backend)
+    result = launcher_for(launch).run(job, lambda message: None, say)
+    last = result.last_message or {}
+    say(f"train: {'stopped' if result.stopped else 'done'} at step {last.get('step')}: {last.get('checkpoint')}")
+
+
+def train_config(args: Namespace) -> TrainConfig:
+    """The recipe or the class's defaults, then --config, then flags."""
+    given = merged(_config_file(args.config) if args.config else {}, config_values(args, TrainConfig))
+    if args.recipe:
+        return resolve(args.recipe, RunPaths.of(Workspace(args.workspace)), given)
+    return validated(TrainConfig, given)
+
+
+def _config_file(path: Path) -> dict[str, Any]:
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--config {path} is not a readable JSON file ({error})") from error
+    if not isinstance(given, dict):
+        raise UsageError(f"--config {path} holds no JSON object")
+    return given
+
+
+def run_export(args: Namespace) -> None:
+    from r3pp_core.training.export import export
+
+    say_manifest(export(args.checkpoint_dir, args.out_dir, args.model_name, say, force=args.force))
+
+
+def run_recipe(args: Namespace) -> None:
+    config = resolve(args.name, RunPaths.of(Workspace(args.workspace)), {})
+    sys.stdout.write(config.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,40 @@
+"""From a recipe's name and what was overridden to one complete config, and what was overridden in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from r3pp_core.flags import validated
+from r3pp_core.recipes.paths import RunPaths
+from r3pp_core.recipes.registry import recipe
+from r3pp_core.training.config import TrainConfig
+
+
+def resolve(name: str, paths: RunPaths, overrides: Mapping[str, Any]) -> TrainConfig:
+    """The recipe with the overridden fields; nested fields as `{"r3": {"k": 2}}`.
+
+    Raises UsageError for an unknown recipe or field, or a value that does not fit.
+    """
+    return validated(TrainConfig, merged(recipe(name)(paths).model_dump(), overrides))
+
+
+def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(values)
+    for key, value in overrides.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return result
+
+
+def difference(name: str, paths: RunPaths, config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """Fields in which `config` departs from the recipe: {field: {"recipe": ..., "here": ...}}."""
+    return _difference(recipe(name)(paths).model_dump(), config.model_dump(), "")
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(one.get(key), dict):
+            found.update(_difference(one[key], value, f"{prefix}{key}."))
+        elif one.get(key) != value:
+            found[f"{prefix}{key}"] = {"recipe": one.get(key), "here": value}
+    return found

@@ -1,0 +1,74 @@
+"""The command line: the runbook's flag names, a whole config by file, errors with exit code 2."""
+
+import json
+
+import pytest
+
+from r3pp_core.errors import UsageError
+from r3pp_core.recipes.paths import RunPaths
+from r3pp_core.recipes.registry import RECIPES, recipe
+from r3pp_core.training.__main__ import main
+from r3pp_core.training.config import TrainConfig
+from r3pp_core.training.flags import parse
+from r3pp_core.workspace import Workspace
+
+
+def test_dashes_and_underscores_are_the_same():
+    assert parse(["--train-jsonl", "a", "--batch_size=4", "--use-lora", "--bf16"]) == TrainConfig(
+        train_jsonl="a", batch_size=4, use_lora=True, bf16=True
+    )
+
+
+def test_every_plain_field_has_a_flag_and_can_be_switched_off():
+    assert parse(["--no-use_lora"]).use_lora is False
+    assert parse(["--no_use_lora"]).use_lora is False
+    assert parse(["--index_dir", "i", "--text_encoder_dir", "t", "--image_encoder_dir", "c"]).index_dir == "i"
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+    whole = TrainConfig(lr=5e-4, max_steps=7).model_dump(mode="json")
+    (tmp_path / "c.json").write_text(json.dumps(whole))
+    config = parse(["--config", str(tmp_path / "c.json"), "--max_steps", "9"])
+    assert (config.lr, config.max_steps) == (5e-4, 9)
+    assert parse(["--config", str(tmp_path / "c.json")]) == TrainConfig(lr=5e-4, max_steps=7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--batch_size", "0"], "batch_size"),
+        (["--bf16", "--fp16"], "choose one of bf16 and fp16"),
+        (["--index_dir", "x"], "needs text_encoder_dir"),
+        (["--config", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_what_does_not_fit_is_named(arguments, said):
+    with pytest.raises(UsageError, match=said):
+        parse(arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--backend", "fsdp"], ["--lr", "0"]])
+def test_a_wrong_request_ends_with_code_2_and_one_sentence(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_processes_of_the_single_backend_are_refused(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert main([]) == 2
+    assert "8 were started" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_one_whole_config_that_survives_json(name, tmp_path):
+    config = recipe(name)(RunPaths.of(Workspace(tmp_path)))
+    assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.train_jsonl == str(tmp_path / "data" / "unified" / "train.jsonl")
+
+
+def test_an_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(UsageError, match="sample, qwen3vl_8b_lora"):
+        recipe("nonsense")

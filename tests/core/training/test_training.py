@@ -1,0 +1,153 @@
+"""The whole loop on a small world: resume, checkpoints, refusals, messages, export."""
+
+import json
+import shutil
+
+import pytest
+
+from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.training import checkpoints
+from r3pp_core.training.loop import train
+
+
+@pytest.fixture
+def trained(small_run):
+    """A run of two steps that goes on to four."""
+    train(small_run(max_steps=4), should_stop=StopAfter(2))
+    return small_run()
+
+
+class StopAfter:
+    """Asks for a stop at the boundary after `num_steps` steps."""
+
+    def __init__(self, num_steps):
+        self.left = num_steps
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("fields", [{}, {"use_lora": False, "full_lr": 1e-3}, {"bf16": True}])
+def test_stopping_and_resuming_gives_bit_equal_losses(small_run, losses_of, fields):
+    straight, resumed = small_run(run="straight", **fields), small_run(run="resumed", **fields)
+    train(straight)
+    train(resumed, should_stop=StopAfter(2))
+    assert checkpoints.newest(resumed.run_dir).name == "step_2"
+    train(resumed)
+    wanted, found = losses_of(straight.run_dir), losses_of(resumed.run_dir)
+    assert sorted(wanted) == [1, 2, 3, 4]
+    assert found == wanted
+    one, other = (config.run_dir / "step_4" / "model" / "model.safetensors" for config in (straight, resumed))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_run_reports_its_steps_its_preview_and_its_end(small_run):
+    told = []
+    final = train(small_run(max_steps=2, eval_rows=2), send=lambda kind, **fields: told.append((kind, fields)))
+    assert [kind for kind, _ in told] == [
+        "validation",
+        "label_preview",
+        "step",
+        "step",
+        "validation",
+        "checkpoint",
+        "done",
+    ]
+    preview = told[1][1]["text"]
+    assert preview.endswith("<|im_end|>»")
+    assert "How many units" in preview.split("«")[0]
+    step = told[2][1]
+    names = {"step", "total_steps", "loss", "ce", "conf", "entropy", "align", "lr", "gate", "tokens_per_s"}
+    assert names | {"memory_bytes", "seconds_left", "grad_norm"} <= set(step)
+    assert told[-1][1]["checkpoint"] == str(final)
+
+
+def test_the_newest_checkpoints_are_kept_and_hold_no_pickle(small_run):
+    config = small_run(save_every=1, keep=2)
+    train(config)
+    assert [path.name for path in checkpoints.whole_checkpoints(config.run_dir)] == ["step_3", "step_4"]
+    suffixes = {path.suffix for path in config.run_dir.rglob("*") if path.is_file()}
+    assert suffixes <= {".safetensors", ".json", ".jsonl", ".md"}
+
+
+def test_a_checkpoint_without_its_manifest_is_no_checkpoint(trained):
+    (trained.run_dir / "step_2" / "manifest.json").unlink()
+    (trained.run_dir / ".saving-step_3").mkdir()
+    assert checkpoints.newest(trained.run_dir) is None
+    train(trained)
+    assert not (trained.run_dir / ".saving-step_3").exists()
+
+
+@pytest.mark.parametrize("file", ["optimizer.safetensors", "model/adapter_model.safetensors"])
+def test_a_damaged_checkpoint_is_refused_by_name(trained, file):
+    path = trained.run_dir / "step_2" / file
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(R3Error, match=f"{path.name} is missing or damaged"):
+        train(trained)
+
+
+def test_resuming_with_another_configuration_or_other_rows_names_what_differs(trained, small_run, tmp_path, world):
+    with pytest.raises(R3Error, match="another lr;"):
+        train(small_run(lr=5e-4))
+    fewer = tmp_path / "fewer.jsonl"
+    fewer.write_text("".join((world / "train.jsonl").read_text().splitlines(keepends=True)[:6]))
+    with pytest.raises(R3Error, match="another train_jsonl;"):
+        train(small_run(train_jsonl=str(fewer)))
+
+
+def test_starting_anew_sets_the_old_checkpoints_aside(trained, small_run):
+    train(small_run(resume="never", lr=5e-4, max_steps=2))
+    assert (trained.run_dir / "replaced" / "step_2").is_dir()
+    assert json.loads((trained.run_dir / "step_2" / "config.json").read_text())["lr"] == 5e-4
+
+
+def test_a_missing_picture_is_left_out_and_named(small_run, world, tmp_path):
+    root = shutil.copytree(world / "data", tmp_path / "data")
+    (root / "chartqa" / "images" / "train_4.png").unlink()
+    told = []
+    config = small_run(image_root=str(root), max_steps=8, save_every=8, lr=1e-4)
+    train(config, send=lambda kind, **fields: told.append((kind, fields)))
+    rejected = [fields for kind, fields in told if kind == "rejected"]
+    assert {fields["row_id"] for fields in rejected} == {"chartqa/train/4"}
+    assert rejected[0]["reason"] == "picture_missing"
+
+
+def test_what_was_trained_is_saved_when_a_later_row_stops_the_run(small_run):
+    def fail_at_third(kind, **fields):
+        if kind == "step" and fields["step"] == 3:
+            raise R3Error("the disk of the messages is full")
+
+    config = small_run(save_every=100)
+    with pytest.raises(R3Error, match="messages"):
+        train(config, send=fail_at_third)
+    assert checkpoints.newest(config.run_dir).name == "step_3"
+
+
+@pytest.mark.parametrize("backend", ["fsdp", "deepspeed"])
+def test_a_backend_that_is_not_there_is_said_at_once(small_run, backend):
+    with pytest.raises(UsageError, match=f"'{backend}' is not there yet"):
+        train(small_run(backend=backend))
+
+
+@pytest.mark.parametrize("use_lora", [True, False])
+def test_an_export_reloads_with_the_checkpoints_logits(small_run, tmp_path, use_lora):
+    from r3pp_core.model.r3 import R3Model
+    from r3pp_core.training.export import export
+
+    config = small_run(use_lora=use_lora, max_steps=2)
+    train(config)
+    manifest = export(config.run_dir, tmp_path / "exported")
+    assert manifest.details["max_logit_difference"] == 0.0
+    assert manifest.details["num_logits_compared"] > 0
+    assert manifest.counts["step"] == 2
+    assert R3Model.from_pretrained(tmp_path / "exported").config.adapter == ("lora" if use_lora else "full")
+
+
+def test_exporting_from_a_folder_without_checkpoints_is_refused(tmp_path):
+    from r3pp_core.training.export import export
+
+    with pytest.raises(R3Error, match="no finished checkpoint"):
+        export(tmp_path, tmp_path / "out")
