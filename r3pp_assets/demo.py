@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any
 from r3pp_core.errors import R3Error
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
+SETTINGS = "workspace.json"
 
 
 def set_environment(root: Path, profile: str, source: Path | None) -> None:
@@ -23,8 +25,20 @@ def set_environment(root: Path, profile: str, source: Path | None) -> None:
         R3PP_ROOT=str(root),
         R3PP_STORAGE=str(storage),
     )
-    if source is not None:
+    if source is None:
+        os.environ.pop("R3PP_SOURCE", None)
+    else:
         os.environ["R3PP_SOURCE"] = str(source)
+    (root / SETTINGS).write_text(json.dumps({"profile": profile, "source": str(source) if source else None}) + "\n")
+
+
+def settings_of(root: Path) -> tuple[str, Path | None]:
+    """The profile and source that a workspace was made with, so that its UI makes the same again."""
+    path = root / SETTINGS
+    if not path.is_file():
+        return os.environ.get("R3PP_PROFILE", "sample"), None
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    return settings["profile"], Path(settings["source"]) if settings["source"] else None
 
 
 def workspace_root(source: Path | None) -> Path:

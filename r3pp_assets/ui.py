@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from r3pp_assets.demo import PROJECT_DIR, set_environment
+from r3pp_assets.demo import PROJECT_DIR, set_environment, settings_of
 
 
 def main() -> None:
@@ -13,9 +13,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--root", type=Path)
     args = parser.parse_args()
-    profile = os.environ.get("R3PP_PROFILE", "sample")
-    root = (args.root or PROJECT_DIR / "workspace" / profile).resolve()
-    set_environment(root, profile, None)
+    root = (args.root or PROJECT_DIR / "workspace" / os.environ.get("R3PP_PROFILE", "sample")).resolve()
+    profile, source = settings_of(root)
+    set_environment(root, profile, source)
     command = ["dagster", "dev", "-w", "workspace.yaml", "--host", "127.0.0.1", "--port", str(args.port)]
     sys.stdout.write(f"profile {profile}, workspace {root}: http://127.0.0.1:{args.port} (Ctrl-C ends it)\n")
     sys.stdout.flush()

@@ -140,7 +140,10 @@ def content_hash_of(path: Path) -> str:
     if not path.is_file():
         raise R3Error(f"{path} does not exist")
     for manifest_path in sorted(path.parent.glob("*manifest.json")):
-        entry = json.loads(manifest_path.read_text(encoding="utf-8")).get("files", {}).get(path.name)
+        try:
+            entry = Manifest(**json.loads(manifest_path.read_text(encoding="utf-8"))).files.get(path.name)
+        except (ValueError, TypeError):
+            continue  # somebody else's file of that name
         unchanged = path.stat().st_mtime_ns <= manifest_path.stat().st_mtime_ns
         if entry and unchanged and entry["bytes"] == path.stat().st_size:
             return str(entry["sha256"])

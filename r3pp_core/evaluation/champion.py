@@ -10,6 +10,7 @@ from typing import Any
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.reporting import read_results
+from r3pp_core.model.backbone import weights_hash
 from r3pp_core.progress import Progress, silent
 
 CODE_VERSION = "1"
@@ -63,6 +64,8 @@ def crown(
     evaluation = require_manifest(Target(evaluation_dir), "r3pp evaluate")
     results = read_results(evaluation_dir)
     problems = score_problems(results) + size_problems(results, min_rows)
+    if evaluation.inputs.get("model") != weights_hash(model_dir):
+        problems.insert(0, f"{evaluation_dir} holds the scores of another model than {model_dir}; evaluate it first")
     if problems:
         raise GateClosedError(f"the gate is closed, the champion stays: {problems[0]} ({len(problems)} problems)")
     request = Request(

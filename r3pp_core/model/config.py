@@ -29,9 +29,7 @@ class R3Config(BaseModel):
     image_dim: int = Field(default=512, ge=1, description="length of an image embedding")
     bottleneck: int = Field(default=512, ge=1, description="width b of every module")
     k: int = Field(default=3, ge=1, description="hits per index")
-    max_query_chars: int = Field(
-        default=1000, ge=1, description="a text query (question, then picture text) is cut here"
-    )
+    max_query_chars: int = Field(default=1000, ge=1, description="text queries (question, picture text) are cut here")
     min_score: float | None = Field(default=None, description="hits that score lower are dropped; empty: none")
     num_text_tokens: int = Field(default=8, ge=1, description="soft tokens of PrefixEnhancer")
     num_image_tokens: int = Field(default=4, ge=1, description="soft tokens of VisualMemory")

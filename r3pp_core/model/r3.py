@@ -129,16 +129,8 @@ class R3Model(nn.Module):
         made = made or self.reconstruction(batch.evidence)
         at_answer = torch.zeros_like(batch.labels, dtype=torch.bool)
         at_answer[:, :-1] = batch.labels[:, 1:] != IGNORED
-        inputs = self._inputs(batch, made)
-        # Positions are computed here for every batch: left to itself the backbone falls back on stale state.
-        position_ids, _ = self.backbone.model.get_rope_index(
-            inputs["input_ids"],
-            inputs["mm_token_type_ids"],
-            image_grid_thw=inputs["image_grid_thw"],
-            attention_mask=inputs["attention_mask"],
-        )
         with self._injected(batch, made), self._autocast():
-            output = self.backbone(**inputs, position_ids=position_ids, logits_to_keep=at_answer, use_cache=False)
+            output = self.backbone(**self._inputs(batch, made), logits_to_keep=at_answer, use_cache=False)
         return output.logits, batch.labels[:, 1:][at_answer[:, :-1]]
 
     @torch.inference_mode()

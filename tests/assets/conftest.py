@@ -1,0 +1,73 @@
+"""One small workspace, materialized once through the real graph: eighteen drawn pictures, four training steps."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.sample.config import SampleConfig
+from r3pp_core.sample.write import write_sample
+from r3pp_core.workspace import Workspace
+
+SMALL_SWEEP = {"rows_per_dataset": 3, "levels": [0.0, 0.8]}
+SMALL_RUN = {
+    "loggers": {"brief": {}},
+    "ops": {
+        "checkpoint__r3": {"config": {"max_steps": 4, "overrides": {"eval_rows": 2, "save_every": 2}}},
+        "evaluation__base": {"config": SMALL_SWEEP},
+        "evaluation__r3": {"config": SMALL_SWEEP},
+    },
+}
+
+
+@dataclass
+class Made:
+    """A finished run: its result, the instance that holds its events, and the workspace it wrote."""
+
+    root: Path
+    source: Path
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions
+    result: dg.ExecuteInProcessResult
+
+    @property
+    def paths(self) -> Workspace:
+        return Workspace(self.root)
+
+    @property
+    def workspace(self) -> WorkspaceResource:
+        return WorkspaceResource(root=str(self.root), profile="sample", source=str(self.source))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Iterator[Made]:
+    source = tmp_path_factory.mktemp("source")
+    root = tmp_path_factory.mktemp("workspace")
+    write_sample(source, SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
+    before = dict(os.environ)
+    os.environ.update(R3PP_PROFILE="sample", R3PP_ROOT=str(root), R3PP_SOURCE=str(source))
+    try:
+        from r3pp_assets.definitions import defs
+
+        definitions = defs()
+        with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
+            result = definitions.resolve_job_def("full").execute_in_process(
+                instance=instance, run_config=SMALL_RUN, raise_on_error=False
+            )
+            yield Made(root, source, instance, definitions, result)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def broken(made, tmp_path) -> Made:
+    """A copy of the workspace that a test may damage."""
+    root = tmp_path / "workspace"
+    shutil.copytree(made.root, root, symlinks=True)
+    return Made(root, made.source, made.instance, made.definitions, made.result)

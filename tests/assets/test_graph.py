@@ -1,0 +1,103 @@
+"""The graph as users see it: every box of the house plan, made by the real functions."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from r3pp_assets.staleness import changed_sources, stale_assets, with_descendants
+
+SNAPSHOT = Path(__file__).with_name("graph.json")
+
+
+def graph_of(definitions: dg.Definitions) -> dict:
+    graph = definitions.resolve_asset_graph()
+    checks: dict[str, list[str]] = {}
+    for key in graph.asset_check_keys:
+        checks.setdefault(key.asset_key.to_user_string(), []).append(key.name)
+    return {
+        key.to_user_string(): {
+            "deps": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+            "group": graph.get(key).group_name,
+            "checks": sorted(checks.get(key.to_user_string(), [])),
+        }
+        for key in sorted(graph.get_all_asset_keys())
+    }
+
+
+def test_the_graph_is_the_one_in_the_snapshot(made):
+    """A changed asset, arrow or check shows up in review; rewrite graph.json when it is meant."""
+    assert graph_of(made.definitions) == json.loads(SNAPSHOT.read_text())
+
+
+def test_every_asset_has_a_description_an_owner_a_kind_a_group_and_a_code_version(made):
+    for spec in made.definitions.resolve_all_asset_specs():
+        name = spec.key.to_user_string()
+        assert spec.description, name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert spec.group_name != "default", name
+        assert spec.code_version, name
+
+
+def test_the_whole_line_materializes(made):
+    failures = [event.event_specific_data for event in made.result.all_events if event.is_failure]
+    assert made.result.success, failures[:2]
+
+
+def test_every_check_passes_on_sound_data(made):
+    evaluations = made.result.get_asset_check_evaluations()
+    assert len(evaluations) == len(made.definitions.resolve_asset_graph().asset_check_keys)
+    assert [(e.asset_key, e.check_name) for e in evaluations if not e.passed] == []
+
+
+def test_nothing_is_stale_after_a_run(made):
+    keys = set(made.definitions.resolve_job_def("full").asset_layer.executable_asset_keys)
+    assert stale_assets(made.definitions, made.instance, keys) == set()
+    assert changed_sources(made.workspace) == set()
+
+
+def test_a_changed_source_makes_its_raw_asset_and_all_below_stale(made, tmp_path):
+    """One more byte in a Parquet file is another source."""
+    import shutil
+
+    from r3pp_assets.resources.workspace import WorkspaceResource
+
+    source = tmp_path / "source"
+    shutil.copytree(made.source, source)
+    file = next((source / "chartqa" / "data").glob("train*.parquet"))
+    file.write_bytes(file.read_bytes() + b"\0")
+    workspace = WorkspaceResource(root=str(made.root), profile="sample", source=str(source))
+    changed = changed_sources(workspace)
+    assert changed == {dg.AssetKey(["raw", "chartqa"])}
+    below = with_descendants(made.definitions.resolve_asset_graph(), changed)
+    assert dg.AssetKey(["champion"]) in below
+    assert dg.AssetKey(["raw", "screenqa"]) not in below
+
+
+def test_materializing_again_redoes_nothing_and_keeps_the_data_version(made):
+    """The same inputs give the same artefact, found and not made."""
+    manifest = made.paths.merged("train").with_name("train.manifest.json")
+    before = manifest.stat().st_mtime_ns
+    again = made.definitions.resolve_job_def("full").execute_in_process(
+        instance=made.instance, asset_selection=[dg.AssetKey(["merged", "train"])]
+    )
+    assert again.success
+    assert manifest.stat().st_mtime_ns == before
+    versions = [
+        event.materialization.tags["dagster/data_version"]
+        for result in (made.result, again)
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(["merged", "train"])
+        for event in [event.event_specific_data]
+    ]
+    assert len(versions) == 2
+    assert versions[0] == versions[1]
+
+
+@pytest.mark.parametrize("name", ["full", "ingest", "index", "train", "evaluate", "promote"])
+def test_jobs_leave_experiments_alone(made, name):
+    keys = made.definitions.resolve_job_def(name).asset_layer.executable_asset_keys
+    assert keys
+    assert not any(key.path[0] == "experiment" for key in keys)

@@ -1,0 +1,56 @@
+"""What the UI shows of an asset."""
+
+import dagster as dg
+
+
+def metadata_of(made, *path: str) -> dict:
+    event = made.instance.get_latest_materialization_event(dg.AssetKey(list(path)))
+    return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+def test_merged_train_shows_counts_a_preview_its_schema_and_pictures(made):
+    shown = metadata_of(made, "merged", "train")
+    assert shown["dagster/row_count"] == shown["rows"] > 0
+    assert {column.name for column in shown["dagster/column_schema"].columns} >= {"id", "answers", "pseudo_text"}
+    assert shown["preview"]
+    assert shown["pictures_at_a_glance"].startswith("![")
+    assert len(shown["pictures_at_a_glance"]) < 130_000
+
+
+def test_the_checkpoint_shows_its_recipe_what_was_changed_and_a_label_preview(made):
+    shown = metadata_of(made, "checkpoint", "r3")
+    assert shown["recipe"] == "sample"
+    assert shown["changed_from_recipe"]["max_steps"]["here"] == 4
+    assert set(shown["changed_from_recipe"]) == {"max_steps", "eval_rows", "save_every", "resume"}
+    assert shown["config"]["max_steps"] == 4
+    assert "«" in shown["label_preview"]
+    assert "loss_curve" in shown
+
+
+def test_training_is_observed_while_it_runs(made):
+    """The loss reaches the asset as observations with numbers, the last step included."""
+    records = made.instance.fetch_observations(dg.AssetKey(["checkpoint", "r3"]), limit=100).records
+    steps = [record.event_log_entry.asset_observation.metadata["step"].value for record in records]
+    losses = [record.event_log_entry.asset_observation.metadata["loss"].value for record in records]
+    assert max(steps) == 4
+    assert all(isinstance(loss, float) for loss in losses)
+
+
+def test_the_evaluation_shows_scores_with_intervals_and_n(made):
+    shown = metadata_of(made, "evaluation", "r3")
+    records = shown["scores"].records if hasattr(shown["scores"], "records") else shown["scores"]
+    assert {record.data["data set"] for record in records} == {"screenqa", "chartqa", "infovqa"}
+    assert all(record.data["n"] == 3 and " to " in record.data["95 % interval"] for record in records)
+
+
+def test_the_report_is_one_page_that_asks_the_network_for_nothing(made):
+    page = (made.paths.results_dir("report") / "report.html").read_text()
+    assert "plumbing check: random backbone" in page
+    assert 'src="http' not in page
+    assert "<script src" not in page
+
+
+def test_the_champion_is_a_copy_of_the_model_that_passed(made):
+    champion = made.root / "champion" / "model"
+    for path in made.paths.model_dir("r3").glob("*.safetensors"):
+        assert (champion / path.name).read_bytes() == path.read_bytes()

@@ -1,0 +1,110 @@
+"""A demo on a small source, its UI as real processes, and a real browser on it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from r3pp_core.sample.config import SampleConfig
+from r3pp_core.sample.write import write_sample
+
+UI_START_S = 120
+
+
+@dataclass
+class Demo:
+    """A finished `r3pp demo`: its workspace, its source, and what it printed."""
+
+    root: Path
+    source: Path
+    exit_code: int
+    output: str
+
+
+def run_demo(source: Path, root: Path) -> Demo:
+    command = [sys.executable, "-m", "r3pp_core.cli", "demo", "--source", str(source), "--root", str(root)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    return Demo(root, source, result.returncode, result.stdout + result.stderr)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Demo:
+    source = tmp_path_factory.mktemp("source")
+    write_sample(source, SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
+    return run_demo(source, tmp_path_factory.mktemp("workspace"))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_ui(root: Path) -> tuple[subprocess.Popen, str]:
+    """`r3pp ui` in a session of its own, and its address once it answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "r3pp_assets.ui", "--root", str(root), "--port", str(port)]
+    log = (root / "ui.log").open("wb")
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + UI_START_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{address}/server_info", timeout=2):
+                return process, address
+        except OSError:
+            assert process.poll() is None, (root / "ui.log").read_text()
+            time.sleep(1)
+    raise AssertionError(f"the UI did not answer within {UI_START_S} s: {(root / 'ui.log').read_text()[-2000:]}")
+
+
+def stop_ui(process: subprocess.Popen) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def open_browser(profile_dir: Path):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--window-size=1600,1000",
+        f"--user-data-dir={profile_dir}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+
+
+@pytest.fixture(scope="session")
+def ui(demo) -> Iterator[str]:
+    process, address = start_ui(demo.root)
+    yield address
+    stop_ui(process)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory) -> Iterator:
+    driver = open_browser(tmp_path_factory.mktemp("chromium"))
+    yield driver
+    driver.quit()

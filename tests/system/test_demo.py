@@ -1,0 +1,42 @@
+"""`r3pp demo` as a user runs it: scores at the end, and nothing to do the second time."""
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+
+def test_the_demo_ends_with_scores_the_report_and_the_ui_command(demo):
+    assert demo.exit_code == 0, demo.output[-3000:]
+    for dataset in ("screenqa", "chartqa", "infovqa"):
+        assert dataset in demo.output
+    assert "plumbing check: random backbone" in demo.output
+    assert str(demo.root / "results" / "report" / "report.html") in demo.output
+    assert "make ui" in demo.output
+
+
+def test_the_second_demo_launches_nothing(demo):
+    from conftest import run_demo
+
+    again = run_demo(demo.source, demo.root)
+    assert again.exit_code == 0, again.output[-3000:]
+    assert "nothing to launch" in again.output
+    assert "r3@0" in again.output
+
+
+def test_a_source_that_is_no_folder_is_one_sentence_and_exit_code_2(tmp_path):
+    from conftest import run_demo
+
+    wrong = run_demo(tmp_path / "none", tmp_path / "root")
+    assert wrong.exit_code == 2
+    assert wrong.output.count("\n") == 1
+    assert "is not a folder" in wrong.output
+
+
+def test_an_empty_source_names_what_is_missing_and_exits_1(tmp_path):
+    from conftest import run_demo
+
+    (tmp_path / "source").mkdir()
+    wrong = run_demo(tmp_path / "source", tmp_path / "root")
+    assert wrong.exit_code == 1
+    assert "no Parquet file for screenqa" in wrong.output
+    assert "Traceback" not in wrong.output
