@@ -76,7 +76,7 @@ def materialize_stale(root: Path) -> bool:
     import dagster as dg
 
     from r3pp_assets.definitions import defs
-    from r3pp_assets.resources.environment import resources_from_environment
+    from r3pp_assets.resources.environment import workspace_from_environment
     from r3pp_assets.staleness import changed_sources, stale_assets, with_descendants
 
     definitions = defs()
@@ -84,7 +84,7 @@ def materialize_stale(root: Path) -> bool:
     keys = set(job.asset_layer.executable_asset_keys)
     with dg.DagsterInstance.get() as instance:
         stale = stale_assets(definitions, instance, keys)
-        sources = changed_sources(resources_from_environment()["workspace"])
+        sources = changed_sources(workspace_from_environment())
         stale |= with_descendants(definitions.resolve_asset_graph(), sources) & keys
         if not stale:
             sys.stdout.write(f"all {len(keys)} assets in {root} are up to date, nothing to launch\n")

@@ -30,7 +30,7 @@ class NoDebugEvents(logging.Filter):
         return record.levelno >= logging.ERROR
 
 
-@dg.logger(description="Short progress lines for a terminal.")
+@dg.logger
 def brief_logger(context: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("r3pp", level=logging.INFO)
     handler = logging.StreamHandler(sys.stdout)

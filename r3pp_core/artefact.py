@@ -223,7 +223,7 @@ def _locked(target: Target) -> Iterator[None]:
 def _seal(staging: Path, request: Request, outcome: Outcome) -> Manifest:
     """Hash and sync everything staged, and write the manifest beside it."""
     files: dict[str, dict[str, Any]] = {}
-    trees = {
+    trees: dict[str, dict[str, Any]] = {
         name: {"count": len(hashes), "bytes": 0, "sha256": hash_json(hashes)} for name, hashes in outcome.trees.items()
     }
     for path in sorted(path for path in staging.rglob("*") if path.is_file()):

@@ -7,6 +7,7 @@ exit code 2.
 import argparse
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -19,8 +20,8 @@ C = TypeVar("C", bound=BaseModel)
 class OneSentenceParser(argparse.ArgumentParser):
     """Errors as UsageError, flags with `-` or `_`, no abbreviations."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "allow_abbrev": False})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         return super().parse_known_args([underscored(arg) for arg in args] if args is not None else None, namespace)
@@ -91,6 +92,15 @@ def config_values(namespace: argparse.Namespace, config: type[BaseModel], prefix
 def config_from(namespace: argparse.Namespace, config: type[C], **fixed: Any) -> C:
     """The config with the flags that were given. Raises UsageError naming the flag, its value and what is allowed."""
     return validated(config, {**config_values(namespace, config), **fixed})
+
+
+def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `overrides` on top, nested mappings merged field by field."""
+    result = dict(values)
+    for key, value in overrides.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return result
 
 
 def validated(config: type[C], values: dict[str, Any]) -> C:

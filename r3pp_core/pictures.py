@@ -41,7 +41,7 @@ def open_picture(source: Path | bytes, max_source_pixels: int = MAX_SOURCE_PIXEL
 
     Raises PictureError for a missing, undecodable or oversized picture (the size is read before decoding).
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = str(source) if isinstance(source, Path) else "the picture"
     if isinstance(source, Path) and not source.is_file():
@@ -56,6 +56,8 @@ def open_picture(source: Path | bytes, max_source_pixels: int = MAX_SOURCE_PIXEL
             return _flatten(ImageOps.exif_transpose(opened))
     except Image.DecompressionBombError as error:
         raise PictureError("picture_too_large", f"{name}: {error}") from error
+    except UnidentifiedImageError as error:  # its own message holds a memory address, never the same twice
+        raise PictureError("picture_undecodable", f"{name} is in no known picture format") from error
     except DECODE_ERRORS as error:
         raise PictureError("picture_undecodable", f"{name} does not decode ({error})") from error
 

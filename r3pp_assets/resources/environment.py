@@ -13,14 +13,14 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 
 
 def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
+    return {"workspace": workspace_from_environment(), "launcher": LauncherResource()}
+
+
+def workspace_from_environment() -> WorkspaceResource:
     profile = profile_named(os.environ.get("R3PP_PROFILE", "sample"))
     root = os.environ.get("R3PP_ROOT") or str(default_root(profile.name))
-    return {
-        "workspace": WorkspaceResource(
-            root=str(Path(root).resolve()), profile=profile.name, source=os.environ.get("R3PP_SOURCE") or None
-        ),
-        "launcher": LauncherResource(),
-    }
+    source = os.environ.get("R3PP_SOURCE") or None
+    return WorkspaceResource(root=str(Path(root).resolve()), profile=profile.name, source=source)
 
 
 def default_root(profile: str) -> Path:

@@ -15,9 +15,9 @@ MIN_SECONDS_BETWEEN_OBSERVATIONS = 5.0
 class LauncherResource(dg.ConfigurableResource):
     """How processes are started. One process goes through torchrun too, so that one and eight take the same path."""
 
-    launcher: str = Field("local", description="local")
-    num_processes: int = Field(1, description="processes on this machine, one a GPU")
-    stop_grace_s: float = Field(60.0, description="time to save a checkpoint after a stop request, seconds")
+    launcher: str = Field(default="local", description="local")
+    num_processes: int = Field(default=1, description="processes on this machine, one a GPU")
+    stop_grace_s: float = Field(default=60.0, description="time to save a checkpoint after a stop request, seconds")
 
     def run(self, context: dg.AssetExecutionContext, job: Job) -> tuple[JobResult, str]:
         """Run to the end and return the result with the label preview (one row with what is supervised, marked).

@@ -1,18 +1,17 @@
 """train, export, recipe."""
 
-import json
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from r3pp_core.cli.terminal import say, say_manifest
-from r3pp_core.errors import UsageError
-from r3pp_core.flags import add_config_flags, config_values, validated
+from r3pp_core.flags import add_config_flags, config_values, merged, validated
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES
-from r3pp_core.recipes.resolve import merged, resolve
+from r3pp_core.recipes.resolve import resolve
 from r3pp_core.training.config import TrainConfig
+from r3pp_core.training.flags import read_config
 from r3pp_core.workspace import Workspace
 
 
@@ -55,20 +54,10 @@ def run_train(args: Namespace) -> None:
 
 def train_config(args: Namespace) -> TrainConfig:
     """The recipe or the class's defaults, then --config, then flags."""
-    given = merged(_config_file(args.config) if args.config else {}, config_values(args, TrainConfig))
+    given = merged(read_config(args.config) if args.config else {}, config_values(args, TrainConfig))
     if args.recipe:
         return resolve(args.recipe, RunPaths.of(Workspace(args.workspace)), given)
     return validated(TrainConfig, given)
-
-
-def _config_file(path: Path) -> dict[str, Any]:
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--config {path} is not a readable JSON file ({error})") from error
-    if not isinstance(given, dict):
-        raise UsageError(f"--config {path} holds no JSON object")
-    return given
 
 
 def run_export(args: Namespace) -> None:

@@ -60,15 +60,15 @@ class Subject:
         return self.model.generate(to_device(batch, self.model.device), max_new_tokens=max_new_tokens)
 
 
-def base_subject(backbone_dir: Path, like: R3Config, dtype: str = "float32") -> Subject:
+def base_subject(backbone_dir: Path, like: R3Config) -> Subject:
     """The backbone as it came: asked with picture and question, or with the picture's OCR text besides.
 
     It sees pictures and prompts as large as `like` lets R3 see them, or the comparison would not be one.
     """
-    from r3pp_core.model.backbone import load_backbone
+    from r3pp_core.model.backbone import inference_dtype, load_backbone
     from r3pp_core.model.r3 import R3Model
 
-    backbone = load_backbone(str(backbone_dir), dtype=dtype, device=device())
+    backbone = load_backbone(str(backbone_dir), dtype=inference_dtype(device()), device=device())
     model = R3Model(backbone, R3Config.bare(max_pixels=like.max_pixels, prompt=like.prompt))
     model.eval()
     return Subject("base", model, BASE_ARMS, {"model": backbone.hash})
@@ -80,17 +80,16 @@ def r3_subject(
     index_dir: Path,
     text_encoder_dir: Path,
     image_encoder_dir: Path,
-    dtype: str = "float32",
 ) -> Subject:
     """A trained model, from an exported folder or a checkpoint, with the indices it retrieves from."""
-    from r3pp_core.model.backbone import weights_hash
+    from r3pp_core.model.backbone import inference_dtype, weights_hash
     from r3pp_core.model.evidence import Retriever
     from r3pp_core.model.r3 import R3Model
 
     folder = model_dir / "model" if (model_dir / "model").is_dir() else model_dir
     if not (folder / "config.json").is_file():
         raise R3Error(f"{model_dir} holds no model (no config.json); give a checkpoint step_<n> or an exported folder")
-    model = R3Model.from_pretrained(folder, backbone_dir, dtype=dtype, device=device())
+    model = R3Model.from_pretrained(folder, backbone_dir, dtype=inference_dtype(device()), device=device())
     model.eval()
     retriever = Retriever.load(index_dir, text_encoder_dir, image_encoder_dir, model.config.k)
     hashes = {"model": weights_hash(folder), "backbone": model.backbone_hash}

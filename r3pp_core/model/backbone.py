@@ -38,6 +38,15 @@ class Backbone:
         return int(self.model.config.text_config.hidden_size)
 
 
+def inference_dtype(device: str) -> str:
+    """float32 on a CPU; on a GPU bfloat16, or float16 below compute capability 8.0, which emulates bfloat16."""
+    import torch
+
+    if device != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
+
+
 def load_backbone(
     name_or_dir: str | Path, revision: str | None = None, dtype: str = "float32", device: str = "cpu"
 ) -> Backbone:

@@ -61,7 +61,7 @@ class R3Config(BaseModel):
     def bare(cls, **fields: object) -> "R3Config":
         """The backbone alone: no module, no adapter. The base arm of an evaluation."""
         switches = ("prefix", "visual_memory", "latents", "aligner", "gate", "confidence")
-        return cls(adapter="none", **{f"use_{name}": False for name in switches}, **fields)  # type: ignore[arg-type]
+        return cls(adapter="none", **{f"use_{name}": False for name in switches}, **fields)
 
 
 class LossWeights(BaseModel):

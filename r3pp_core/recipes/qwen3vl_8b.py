@@ -3,14 +3,12 @@
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.training.config import TrainConfig
 
-MODEL_NAME = "Qwen/Qwen3-VL-8B-Instruct"
-
 
 def qwen3vl_8b_lora(paths: RunPaths) -> TrainConfig:
-    """One card of 40 GB or more; METHOD 7's numbers."""
+    """One card of 40 GB or more; METHOD 7's numbers, on the pinned backbone in the workspace."""
     return TrainConfig(
-        **paths.data_fields(),  # type: ignore[arg-type]
-        model_name=MODEL_NAME,
+        **paths.data_fields(),
+        model_name=paths.backbone_dir,
         use_lora=True,
         bf16=True,
         batch_size=1,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from r3pp_core.flags import validated
+from r3pp_core.flags import merged, validated
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import recipe
 from r3pp_core.training.config import TrainConfig
@@ -15,14 +15,6 @@ def resolve(name: str, paths: RunPaths, overrides: Mapping[str, Any]) -> TrainCo
     Raises UsageError for an unknown recipe or field, or a value that does not fit.
     """
     return validated(TrainConfig, merged(recipe(name)(paths).model_dump(), overrides))
-
-
-def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(values)
-    for key, value in overrides.items():
-        inner = result.get(key)
-        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
-    return result
 
 
 def difference(name: str, paths: RunPaths, config: TrainConfig) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ NUM_STEPS = 70
 def sample(paths: RunPaths) -> TrainConfig:
     """At most 80 s of training; short prompts and small pictures, everything else as in the full run."""
     return TrainConfig(
-        **paths.data_fields(),  # type: ignore[arg-type]
+        **paths.data_fields(),
         model_name=paths.backbone_dir,
         use_lora=False,
         batch_size=8,

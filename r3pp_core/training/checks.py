@@ -6,7 +6,6 @@ from statistics import fmean
 
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
-from r3pp_core.training.export import find_checkpoint
 
 EDGE_SHARE = 0.1
 
@@ -17,12 +16,20 @@ def load_problems(checkpoint_dir: Path, backbone_dir: Path) -> list[str]:
     from r3pp_core.training import checkpoints
 
     try:
-        folder = find_checkpoint(checkpoint_dir)
+        folder = highest_step(checkpoint_dir)
         checkpoints.verify(folder)
         R3Model.from_pretrained(folder / "model", backbone_dir)
     except R3Error as error:
         return [str(error)]
     return []
+
+
+def highest_step(checkpoint_dir: Path) -> Path:
+    """The newest step_<n>, whole or not: resuming may pass over a damaged one, a check may not."""
+    found = {int(path.name[5:]): path for path in checkpoint_dir.glob("step_*") if path.name[5:].isdigit()}
+    if not found:
+        raise R3Error(f"no checkpoint in {checkpoint_dir}; train first (`r3pp train`)")
+    return found[max(found)]
 
 
 def loss_problems(metrics: Path) -> list[str]:

@@ -66,13 +66,15 @@ def _probe_logits(folder: Path, backbone_dir: Path | None) -> Any:
     import torch
     from PIL import Image
 
+    from r3pp_core.model.backbone import inference_dtype
     from r3pp_core.model.collation import collate, to_device
     from r3pp_core.model.evidence import RowEvidence, RowHits
     from r3pp_core.model.preparation import DamagedRow, PreparedRow, patches
     from r3pp_core.model.r3 import R3Model
     from r3pp_core.training.precision import current_device
 
-    model = R3Model.from_pretrained(folder, backbone_dir, device=current_device()[0])
+    device = current_device()[0]
+    model = R3Model.from_pretrained(folder, backbone_dir, inference_dtype(device), device)
     config, draw = model.config, np.random.default_rng(0)
 
     def hits(dim: int) -> RowHits:

@@ -6,8 +6,9 @@ import pytest
 from r3pp_assets.defs.experiment.assets import run_name
 from r3pp_assets.defs.train.run import TrainAssetConfig
 from r3pp_core.errors import UsageError
+from r3pp_core.flags import merged
 from r3pp_core.recipes.paths import RunPaths
-from r3pp_core.recipes.resolve import difference, merged, resolve
+from r3pp_core.recipes.resolve import difference, resolve
 from r3pp_core.workspace import Workspace
 
 

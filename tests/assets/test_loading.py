@@ -49,8 +49,8 @@ def test_workspace_yaml_and_pyproject_name_the_same_location_and_module():
 
 def test_a_profile_selects_the_root_and_an_unknown_one_is_refused():
     code = (
-        "from r3pp_assets.resources.environment import resources_from_environment as r\n"
-        "w = r()['workspace']; print(w.root, w.settings.recipe)"
+        "from r3pp_assets.resources.environment import workspace_from_environment as r\n"
+        "w = r(); print(w.root, w.settings.recipe)"
     )
     assert run_python(code, R3PP_PROFILE="full", R3PP_ROOT="").split()[0].endswith("workspace/full")
     assert run_python(code, R3PP_PROFILE="full").split()[1] == "qwen3vl_8b_lora"

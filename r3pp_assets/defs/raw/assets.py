@@ -11,6 +11,7 @@ from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.ingest import download as stage
 from r3pp_core.ingest.download import DownloadConfig, download, raw_table
+from r3pp_core.progress import Progress
 
 
 class RawConfig(dg.Config):
@@ -46,7 +47,7 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     return raw
 
 
-def source_folder(workspace: WorkspaceResource, progress: object) -> str | None:
+def source_folder(workspace: WorkspaceResource, progress: Progress) -> str | None:
     """The folder to read: the one that was given, the embedded sample (drawn on first use), or None for the Hub."""
     if workspace.source:
         return workspace.source

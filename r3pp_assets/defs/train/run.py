@@ -11,9 +11,10 @@ from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.artefact import Target, require_manifest
+from r3pp_core.flags import merged
 from r3pp_core.launch import Job
 from r3pp_core.recipes.paths import RunPaths
-from r3pp_core.recipes.resolve import difference, merged, resolve
+from r3pp_core.recipes.resolve import difference, resolve
 from r3pp_core.training.config import TrainConfig
 
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]

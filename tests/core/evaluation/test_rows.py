@@ -1,0 +1,88 @@
+"""Which rows are evaluated depends on the seed and the rows, not on their order."""
+
+import random
+
+import pytest
+
+from r3pp_core.errors import R3Error
+from r3pp_core.evaluation.rows import choose_rows
+from r3pp_core.jsonl import write_jsonl
+
+
+def made_rows(num_pictures=10, questions=4, dataset="chartqa", answers=("1",)):
+    return [
+        {
+            "id": f"{dataset}/val/{picture}-{question}",
+            "dataset": dataset,
+            "split": "val",
+            "image_path": f"{dataset}/images/{picture}.png",
+            "image_sha256": f"{dataset} {picture}",
+            "question": "How many?",
+            "answers": list(answers),
+            "pseudo_text": "",
+            "meta": {},
+        }
+        for picture in range(num_pictures)
+        for question in range(questions)
+    ]
+
+
+@pytest.fixture
+def choose(tmp_path):
+    """`choose(rows, number, seed)` -> ids and number of answerless rows, through a table on disk."""
+
+    def call(rows, number, seed=0):
+        write_jsonl(tmp_path / "val.jsonl", rows)
+        chosen, num_answerless = choose_rows(tmp_path / "val.jsonl", number, seed)
+        return [row["id"] for row in chosen], num_answerless
+
+    return call
+
+
+def test_the_choice_is_the_same_whatever_the_order_of_the_table(choose):
+    rows = made_rows()
+    shuffled = random.Random(3).sample(rows, len(rows))
+    assert set(choose(rows, 7)[0]) == set(choose(shuffled, 7)[0])
+
+
+def test_the_seed_decides_the_choice(choose):
+    assert choose(made_rows(), 7, seed=1) == choose(made_rows(), 7, seed=1)
+    assert len({tuple(choose(made_rows(), 7, seed)[0]) for seed in range(5)}) > 1
+
+
+@pytest.mark.parametrize("number, most", [(10, 1), (17, 2), (20, 2), (33, 4)])
+def test_every_picture_is_asked_about_once_before_any_is_asked_twice(choose, number, most):
+    ids, _ = choose(made_rows(), number)
+    counts = [sum(f"/{picture}-" in row_id for row_id in ids) for picture in range(10)]
+    assert sum(counts) == number
+    assert max(counts) == most
+    assert max(counts) - min(counts) <= 1
+
+
+def test_a_larger_choice_contains_the_smaller_one(choose):
+    small, large = (set(choose(made_rows(), number)[0]) for number in (6, 25))
+    assert small < large
+
+
+def test_the_number_counts_for_each_data_set_and_rows_stay_in_table_order(choose):
+    rows = made_rows() + made_rows(dataset="infovqa")
+    ids, _ = choose(rows, 5)
+    assert len(ids) == 10
+    assert ids == [row["id"] for row in rows if row["id"] in set(ids)]
+
+
+def test_none_takes_every_row_with_an_answer(choose):
+    rows = made_rows() + made_rows(2, 2, "infovqa", answers=())
+    assert choose(rows, None) == ([row["id"] for row in made_rows()], 4)
+
+
+def test_a_table_without_answers_is_refused(choose):
+    with pytest.raises(R3Error, match=r"val.jsonl has no row with a reference answer"):
+        choose(made_rows(answers=()), 5)
+
+
+def test_a_table_of_another_kind_is_named_by_its_first_bad_line(choose):
+    rows = made_rows()
+    del rows[1]["pseudo_text"], rows[1]["answers"]
+    with pytest.raises(R3Error, match=r"val.jsonl line 2 lacks answers, pseudo_text; give a table that `r3pp merge`"):
+        choose(rows, 5)

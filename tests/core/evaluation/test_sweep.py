@@ -1,0 +1,155 @@
+"""A sweep asks a real small model every chosen row at every level, and is an artefact."""
+
+import hashlib
+import shutil
+
+import pytest
+from PIL import Image, ImageDraw
+
+from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.reporting import read_results
+from r3pp_core.evaluation.subjects import base_subject, r3_subject
+from r3pp_core.evaluation.sweep import damaged_picture, evaluate
+from r3pp_core.jsonl import read_jsonl, write_jsonl
+from r3pp_core.model.config import PromptConfig, R3Config
+from r3pp_core.sample.backbones import build_small_backbone
+
+CONFIG = EvaluateConfig(arms=["base"], ablations=["base_ocr"], levels=[0.0, 0.8], ablation_levels=[0.8], max_new_tokens=2)
+TEXT = "Sales of 2019 are 37 units"
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """val.jsonl with four rows over three pictures and an answerless one; raw/ with the pictures."""
+    root = tmp_path_factory.mktemp("sweep")
+    rows = []
+    for number, picture in enumerate((0, 1, 2, 2, 0)):
+        path = root / "raw" / "chartqa" / "images" / f"validation_{picture}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new("RGB", (80, 60), "white")
+        ImageDraw.Draw(image).rectangle((5, 5, 20 + 15 * picture, 40), fill=(60 * picture, 90, 200))
+        image.save(path)
+        rows.append(
+            {
+                "id": f"chartqa/val/{number}",
+                "dataset": "chartqa",
+                "split": "val",
+                "image_path": f"chartqa/images/validation_{picture}.png",
+                "image_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "question": f"How many units were sold in 201{number}?",
+                "answer": "37",
+                "answers": ["37"] if number < 4 else [],
+                "ocr_text": TEXT,
+                "ocr_conf": 0.9,
+                "pseudo_text": TEXT,
+                "meta": {"human_or_machine": number % 2},
+            }
+        )
+    write_jsonl(root / "val.jsonl", rows)
+    return root
+
+
+@pytest.fixture(scope="session")
+def subject(tmp_path_factory):
+    import torch
+
+    torch.set_num_threads(1)
+    backbone = tmp_path_factory.mktemp("models") / "backbone"
+    build_small_backbone(backbone, [TEXT, "How many units were sold in 2012?"] * 3)
+    return base_subject(backbone, R3Config(max_pixels=4096, prompt=PromptConfig(max_ocr_chars=40)))
+
+
+@pytest.fixture(scope="session")
+def swept(folder, subject, tmp_path_factory):
+    out_dir = tmp_path_factory.mktemp("results") / "base"
+    return evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, CONFIG), out_dir
+
+
+def test_every_row_is_asked_once_in_each_arm_at_each_of_its_levels(swept):
+    manifest, out_dir = swept
+    samples = [(line["arm"], line["level"], line["id"]) for line in read_jsonl(out_dir / "samples.jsonl")]
+    ids = [f"chartqa/val/{number}" for number in range(4)]
+    assert samples == [(arm, level, row) for arm, level in (("base", 0), ("base", 0.8), ("base_ocr", 0.8)) for row in ids]
+    assert manifest.counts == {"rows": 4, "samples": 12, "rows_without_answer": 1, "pictures": 3}
+
+
+def test_a_sample_holds_everything_about_its_answer(swept):
+    for line in read_jsonl(swept[1] / "samples.jsonl"):
+        assert isinstance(line["prediction"], str)
+        assert line["answers"] == ["37"]
+        assert bool(line["operators"]) == (line["level"] > 0)
+        assert line["evidence"] == []
+        assert 0 <= line["truth"]["c_vis"] <= 1
+
+
+def test_results_have_a_cell_for_each_arm_and_level_and_a_signature(swept, subject):
+    results = read_results(swept[1])
+    arms = results["results"]["chartqa"]
+    assert {arm: list(levels) for arm, levels in arms.items()} == {"base": ["0", "0.8"], "base_ocr": ["0.8"]}
+    assert arms["base"]["0"]["n"] == 4
+    assert results["primary"] == {"chartqa": "relaxed_accuracy"}
+    assert results["signature"]["model_hash"] == subject.hashes["model"]
+    assert results["signature"]["decoding"] == "greedy, at most 2 tokens"
+
+
+def test_a_second_sweep_does_nothing(swept, folder, subject):
+    said = []
+    again = evaluate(subject, folder / "val.jsonl", folder / "raw", swept[1], CONFIG, said.append)
+    assert again == swept[0]
+    assert "nothing to do" in said[-1]
+
+
+def test_the_batch_size_changes_neither_the_answers_nor_the_artefact(swept, folder, subject, tmp_path):
+    config = CONFIG.model_copy(update={"batch_size": 1})
+    manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, config)
+    assert manifest == swept[0]
+
+
+def test_a_row_whose_picture_is_gone_is_rejected_once_and_counted(folder, subject, tmp_path):
+    raw = shutil.copytree(folder / "raw", tmp_path / "raw")
+    (raw / "chartqa" / "images" / "validation_1.png").unlink()
+    manifest = evaluate(subject, folder / "val.jsonl", raw, tmp_path / "out", CONFIG)
+    assert manifest.left_out == {"picture_missing": 1}
+    assert manifest.counts["samples"] == 9
+    assert [line["id"] for line in read_jsonl(tmp_path / "out" / "rejected.jsonl")] == ["chartqa/val/1"]
+
+
+def test_when_no_picture_can_be_opened_nothing_is_written(folder, subject, tmp_path):
+    with pytest.raises(R3Error, match=r"no row could be evaluated; first reason: .*does not exist"):
+        evaluate(subject, folder / "val.jsonl", tmp_path, tmp_path / "out", CONFIG)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock-artefact"]
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"arms": ["r3"]}, "arm 'r3' does not fit base: choose from base, base_ocr"),
+        ({"levels": [1.5]}, "damage level 1.5 is outside 0..1"),
+        ({"levels": [], "ablations": []}, "name at least one arm and one level"),
+        ({"arms": [], "ablations": []}, "name at least one arm and one level"),
+    ],
+)
+def test_a_sweep_that_cannot_be_asked_is_a_usage_error(folder, subject, tmp_path, fields, words):
+    with pytest.raises(UsageError, match=words):
+        evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path / "out", CONFIG.model_copy(update=fields))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_damaged_picture_is_drawn_again_as_the_model_saw_it(swept, folder):
+    draw = damaged_picture(folder / "raw", CONFIG)
+    clean, *_, damaged = read_jsonl(swept[1] / "samples.jsonl")
+    with Image.open(folder / "raw" / clean["image_path"]) as stored:
+        assert draw(clean).tobytes() == stored.tobytes()
+    assert draw(damaged).tobytes() == draw(damaged).tobytes()
+    assert draw(damaged).tobytes() != draw({**damaged, "level": 0.0}).tobytes()
+
+
+def test_arms_and_levels_are_the_union_of_both_lists():
+    assert CONFIG.all_levels == [0.0, 0.8]
+    assert (CONFIG.arms_at(0.0), CONFIG.arms_at(0.8)) == (["base"], ["base", "base_ocr"])
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(R3Error, match=r"holds no model \(no config.json\); give a checkpoint"):
+        r3_subject(tmp_path, None, tmp_path, tmp_path, tmp_path)

@@ -1,0 +1,199 @@
+"""Raw rows and OCR text become rows of one schema; what cannot be a row is kept with its reason."""
+
+import pytest
+from hub_files import QUESTION
+
+from r3pp_core.artefact import read_manifest
+from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.ingest import unify as stage
+from r3pp_core.ingest.checks import unified_schema_problems
+from r3pp_core.ingest.schema import UNIFIED_FIELDS
+from r3pp_core.ingest.unify import UnifyConfig, unified_table, unify
+from r3pp_core.jsonl import read_jsonl, write_jsonl
+
+NONE = UnifyConfig(ocr="none")
+
+
+def ocr_file(path, raw_dir, text="Sales 2020\nShop 7"):
+    rows = [
+        {"image_path": f"images/{picture.name}", "ocr_text": f"{text} {picture.name}", "ocr_conf": 0.75}
+        for picture in sorted((raw_dir / "images").iterdir())
+    ]
+    write_jsonl(path, rows)
+    return rows
+
+
+@pytest.fixture
+def out_dir(tmp_path):
+    return tmp_path / "unified"
+
+
+def rows_of(out_dir, split="train"):
+    return list(read_jsonl(unified_table(out_dir, "chartqa", split)))
+
+
+def test_every_row_has_the_schema_in_its_order(raw_dir, out_dir, tmp_path):
+    ocr_file(tmp_path / "ocr.jsonl", raw_dir)
+    unify("chartqa", raw_dir, out_dir, UnifyConfig(ocr=str(tmp_path / "ocr.jsonl")))
+    assert unified_schema_problems(unified_table(out_dir, "chartqa", split) for split in ("train", "val", "test")) == []
+    first = rows_of(out_dir)[0]
+    assert list(first) == list(UNIFIED_FIELDS)
+    assert first == {
+        "id": "chartqa/train/0",
+        "dataset": "chartqa",
+        "split": "train",
+        "image_path": "chartqa/images/train_0.png",
+        "image_sha256": first["image_sha256"],
+        "question": "One?",
+        "answer": "1",
+        "answers": ["1", "one"],
+        "ocr_text": "Sales 2020\nShop 7 train_0.png",
+        "ocr_conf": 0.75,
+        "pseudo_text": "Sales 2020\nShop 7 train_0.png",
+        "meta": {"human_or_machine": 0},
+    }
+
+
+def test_pseudo_text_is_what_ocr_said_and_nothing_else(raw_dir, out_dir, tmp_path):
+    ocr_file(tmp_path / "ocr.jsonl", raw_dir)
+    unify("chartqa", raw_dir, out_dir, UnifyConfig(ocr=str(tmp_path / "ocr.jsonl")))
+    for split in ("train", "val", "test"):
+        for row in rows_of(out_dir, split):
+            assert row["pseudo_text"] == row["ocr_text"] == f"Sales 2020\nShop 7 {row['image_path'].split('/')[-1]}"
+
+
+def test_without_ocr_every_text_is_empty_and_counted(raw_dir, out_dir):
+    manifest = unify("chartqa", raw_dir, out_dir, NONE)
+    rows = [row for split in ("train", "val", "test") for row in rows_of(out_dir, split)]
+    assert {(row["ocr_text"], row["ocr_conf"], row["pseudo_text"]) for row in rows} == {("", None, "")}
+    assert manifest.counts["rows_without_text"] == len(rows)
+
+
+def test_rows_that_cannot_be_used_are_rejected_with_their_reason(raw_dir, out_dir):
+    manifest = unify("chartqa", raw_dir, out_dir, NONE)
+    rejected = {row["id"]: row["reason"] for row in read_jsonl(out_dir / "chartqa_unified.rejected.jsonl")}
+    assert rejected == {"chartqa/train/7": "question_empty", "chartqa/train/8": "answer_missing"}
+    assert manifest.left_out == {"question_empty": 1, "answer_missing": 1}
+    assert manifest.counts["rows_in"] == manifest.counts["rows"] + 2 == 10
+
+
+@pytest.mark.parametrize("question", [None, "", " \n\t"])
+def test_a_blank_question_is_rejected(own_raw_dir, out_dir, question):
+    change(own_raw_dir, question=question)
+    assert unify("chartqa", own_raw_dir, out_dir, NONE).left_out["question_empty"] == 2
+
+
+@pytest.mark.parametrize(
+    "fields, detail",
+    [({"answers": ["1", 2]}, "answers holds"), ({"question": 5}, "question is int"), ({"hint": "42"}, "unknown hint")],
+)
+def test_a_row_of_another_shape_is_rejected_with_what_is_wrong(own_raw_dir, out_dir, fields, detail):
+    change(own_raw_dir, **fields)
+    assert unify("chartqa", own_raw_dir, out_dir, NONE).left_out["schema"] == 1
+    assert detail in next(read_jsonl(out_dir / "chartqa_unified.rejected.jsonl"))["detail"]
+
+
+def change(raw_dir, **fields):
+    """Change the first train row by hand, as a user might."""
+    path = raw_dir / "chartqa_raw_train.jsonl"
+    first, *others = read_jsonl(path)
+    write_jsonl(path, [{**first, **fields}, *others])
+    manifest = raw_dir / "manifest.json"
+    old = read_manifest(stage.raw_target(raw_dir)).files[path.name]["bytes"]
+    manifest.write_text(manifest.read_text().replace(f'"bytes": {old}', f'"bytes": {path.stat().st_size}', 1))
+
+
+def test_hidden_test_answers_stay_as_rows_without_answers_and_are_counted(raw_dir, out_dir):
+    manifest = unify("chartqa", raw_dir, out_dir, NONE)
+    hidden, seen = rows_of(out_dir, "test")
+    assert (hidden["question"], hidden["answer"], hidden["answers"]) == ("Hidden?", "", [])
+    assert seen["answers"] == ["13"]
+    assert manifest.counts["rows_without_answer"] == 1
+
+
+def test_the_image_prefix_leads_the_path(raw_dir, out_dir):
+    unify("chartqa", raw_dir, out_dir, UnifyConfig(ocr="none", image_prefix="charts"))
+    assert rows_of(out_dir)[0]["image_path"] == "charts/images/train_0.png"
+
+
+@pytest.mark.parametrize("prefix", ["a/b", "..", "/abs"])
+def test_an_image_prefix_that_is_no_folder_name_is_refused(raw_dir, out_dir, prefix):
+    with pytest.raises(UsageError, match="must be one folder name, such as chartqa"):
+        unify("chartqa", raw_dir, out_dir, UnifyConfig(ocr="none", image_prefix=prefix))
+
+
+def test_an_ocr_file_is_matched_by_picture_hash_before_its_path(raw_dir, out_dir, tmp_path):
+    rows = ocr_file(tmp_path / "ocr.jsonl", raw_dir)
+    unify("chartqa", raw_dir, out_dir, NONE)
+    sha = rows_of(out_dir)[0]["image_sha256"]
+    moved = {"image_path": "elsewhere/x.png", "image_sha256": sha, "ocr_text": "by hash", "ocr_conf": None}
+    write_jsonl(tmp_path / "ocr.jsonl", [*rows, moved])
+    unify("chartqa", raw_dir, out_dir, UnifyConfig(ocr=str(tmp_path / "ocr.jsonl")))
+    assert rows_of(out_dir)[0]["ocr_text"] == "by hash"
+    assert rows_of(out_dir, "val")[0]["ocr_text"].endswith("validation_0.png")
+
+
+def test_an_ocr_file_that_does_not_exist_is_a_usage_error(raw_dir, out_dir, tmp_path):
+    with pytest.raises(UsageError, match=r"--ocr .*gone.jsonl is neither auto nor none nor a JSONL file"):
+        unify("chartqa", raw_dir, out_dir, UnifyConfig(ocr=str(tmp_path / "gone.jsonl")))
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        ({"image_path": "a", "text": "x"}, "line 2 lacks ocr_text, ocr_conf"),
+        ({"image_path": "a", "ocr_text": ["x"], "ocr_conf": None}, "line 2 has an image_path or ocr_text that is no text"),
+        ({"image_path": "a", "ocr_text": "x", "ocr_conf": 87}, "line 2 has ocr_conf 87"),
+    ],
+)
+def test_an_ocr_file_with_a_bad_row_is_named_and_nothing_is_written(raw_dir, out_dir, tmp_path, row, words):
+    good = {"image_path": "images/train_0.png", "ocr_text": "x", "ocr_conf": 1}
+    write_jsonl(tmp_path / "ocr.jsonl", [good, row])
+    with pytest.raises(R3Error, match=rf"ocr.jsonl {words}; an OCR file has"):
+        unify("chartqa", raw_dir, out_dir, UnifyConfig(ocr=str(tmp_path / "ocr.jsonl")))
+    assert not out_dir.exists()
+
+
+def test_auto_reads_pictures_that_were_not_read_and_reuses_what_was(own_raw_dir, out_dir, monkeypatch):
+    num_runs = []
+
+    def read(dataset, raw_dir, config, progress):
+        num_runs.append(dataset)
+        ocr_file(raw_dir / "ocr.jsonl", raw_dir)
+
+    monkeypatch.setattr(stage, "run_ocr", read)
+    unify("chartqa", own_raw_dir, out_dir)
+    assert num_runs == ["chartqa"]
+    assert rows_of(out_dir)[0]["ocr_text"]
+
+
+def test_a_second_run_does_nothing_until_the_text_changes(raw_dir, out_dir, tmp_path):
+    path = tmp_path / "ocr.jsonl"
+    config = UnifyConfig(ocr=str(path))
+    ocr_file(path, raw_dir)
+    said = []
+    first = unify("chartqa", raw_dir, out_dir, config)
+    assert unify("chartqa", raw_dir, out_dir, config, said.append) == first
+    assert "nothing to do" in said[-1]
+    ocr_file(path, raw_dir, "Other text")
+    assert unify("chartqa", raw_dir, out_dir, config).content_hash != first.content_hash
+
+
+def test_the_parent_of_the_raw_folder_will_do(raw_dir, out_dir):
+    assert unify("chartqa", raw_dir.parent, out_dir, NONE).counts["rows"] == 8
+
+
+def test_raw_data_that_are_not_there_are_asked_for_by_their_command(tmp_path, out_dir):
+    with pytest.raises(R3Error, match="run `r3pp download chartqa"):
+        unify("chartqa", tmp_path, out_dir, NONE)
+    with pytest.raises(UsageError, match="unknown data set"):
+        unify("mnist", tmp_path, out_dir, NONE)
+    assert not out_dir.exists()
+
+
+def test_questions_and_answers_never_leak_into_any_other_field(raw_dir, out_dir):
+    unify("chartqa", raw_dir, out_dir, NONE)
+    for row in rows_of(out_dir):
+        rest = {key: value for key, value in row.items() if key not in ("question", "answer", "answers")}
+        assert row["question"] not in str(rest)
+        assert QUESTION not in str(rest)
