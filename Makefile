@@ -57,7 +57,7 @@ format: dev
 
 screenshots: dev
 	./tests/system/install.sh
-	$(BIN)/python -m tests.system.screenshots
+	$(BIN)/python tests/system/screenshots.py
 
 clean:
 	rm -rf $(VENV) workspace build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

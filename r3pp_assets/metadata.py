@@ -20,13 +20,13 @@ def materialization(
 ) -> dg.MaterializeResult:
     """A result whose data version is the artefact's content hash, so that equal bytes count as unchanged."""
     shown: dict[str, Any] = {
+        **(metadata or {}),
         "path": dg.MetadataValue.path(str(where)),
         "bytes": manifest.num_bytes,
         "content_hash": manifest.content_hash,
         "made_with": dg.MetadataValue.json({"config": manifest.config, "inputs": manifest.inputs}),
         **manifest.counts,
         **{f"left_out_{reason}": count for reason, count in manifest.left_out.items()},
-        **(metadata or {}),
     }
     if "rows" in manifest.counts:
         shown["dagster/row_count"] = manifest.counts["rows"]

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,11 @@ class _SplitExporter:
             except PictureError as error:
                 self._reject(raw, error.reason, str(error))
                 continue
+            except BrokenProcessPool as error:
+                raise R3Error(
+                    f"{raw['id']}: a process that converts pictures was killed, perhaps for want of memory; "
+                    "run it again with fewer --num_workers"
+                ) from error
             yield {**raw, "image": f"images/{name}", "image_sha256": self.hashes[name]}
         waiting.clear()
 

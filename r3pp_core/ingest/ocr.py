@@ -7,6 +7,7 @@ picture's hash, so an interrupted run goes on where it stood and a picture seen 
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
 from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.datasets.spec import SPLITS
+from r3pp_core.errors import R3Error
 from r3pp_core.ingest.download import raw_table, raw_target
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.pictures import PictureError, open_picture
@@ -167,7 +169,13 @@ def _read_all(raw_dir: Path, pictures: dict[str, str], config: OcrConfig) -> Ite
         records: Iterable[dict[str, Any]] = pool.map(
             read_picture, [raw_dir / path for path in pictures.values()], chunksize=1
         )
-        yield from zip(pictures, records, strict=True)
+        try:
+            yield from zip(pictures, records, strict=True)
+        except BrokenProcessPool as error:
+            raise R3Error(
+                "a process that reads pictures was killed, perhaps for want of memory; what was read is kept, "
+                "run it again with fewer --num_workers"
+            ) from error
 
 
 _engine: Any = None  # one engine a worker process, made by the pool's initializer

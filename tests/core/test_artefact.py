@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from artefact_files import NEW, OLD, maker, request
 
 from r3pp_core.artefact import (
     Outcome,
@@ -23,14 +24,11 @@ from r3pp_core.artefact import (
 )
 from r3pp_core.errors import R3Error
 
-OLD = {"a.txt": "old a", "old.txt": "old only", "images/1.png": "old 1", "images/2.png": "old 2"}
-NEW = {"a.txt": "new a, longer", "sub/new.txt": "new only", "images/1.png": "new 1"}
-
 # Builds NEW over OLD and dies by SIGKILL at the n-th call that touches the disk; n = 0 counts the calls.
 KILLED_BUILD = """
 import os, pathlib, shutil, signal, sys
 sys.path.insert(0, sys.argv[3])
-import test_artefact
+import artefact_files
 from r3pp_core.artefact import Target, build
 
 target, point, calls = Target(pathlib.Path(sys.argv[1])), int(sys.argv[2]), 0
@@ -47,26 +45,9 @@ def deadly(function):
 for owner, name in ((pathlib.Path, "rename"), (pathlib.Path, "replace"), (pathlib.Path, "unlink"),
                     (pathlib.Path, "write_text"), (shutil, "rmtree"), (os, "fsync")):
     setattr(owner, name, deadly(getattr(owner, name)))
-build(target, test_artefact.request("new"), test_artefact.maker(test_artefact.NEW))
+build(target, artefact_files.request("new"), artefact_files.maker(artefact_files.NEW))
 print(calls)
 """
-
-
-def request(version="1", **config):
-    return Request(stage="test", code_version=version, config=config, inputs={"table": "abc"})
-
-
-def maker(files, **outcome):
-    """A stage that writes `files`; those below images/ are summarised as a tree."""
-
-    def make(staging):
-        for name, text in files.items():
-            (staging / name).parent.mkdir(exist_ok=True)
-            (staging / name).write_text(text)
-        tree = {Path(name).name: text for name, text in files.items() if name.startswith("images/")}
-        return Outcome(counts={"files": len(files)}, trees={"images": tree} if tree else {}, **outcome)
-
-    return make
 
 
 def never(staging):
@@ -99,13 +80,16 @@ def test_a_build_leaves_its_files_and_a_manifest_that_describes_them(target):
 
 
 def test_a_matching_artefact_is_not_made_again_and_says_so(target):
-    made, said = build(target, request(), maker(NEW)), []
+    said: list[str] = []
+    made = build(target, request(), maker(NEW))
     assert build(target, request(), never, progress=said.append) == made
     assert "nothing to do" in said[0]
 
 
 @pytest.mark.parametrize(
-    "other", [request("2"), request(seed=1), Request("test", "1", {}, {"table": "another"})], ids=["code", "config", "in"]
+    "other",
+    [request("2"), request(seed=1), Request("test", "1", {}, {"table": "another"})],
+    ids=["code", "config", "in"],
 )
 def test_other_code_config_or_input_makes_it_again(target, other):
     build(target, request(), maker(OLD))
@@ -216,7 +200,9 @@ def test_a_first_build_that_is_killed_before_its_commit_leaves_no_artefact(tmp_p
 
 def test_a_second_writer_is_refused_with_the_first_ones_pid(target):
     def make(staging):
-        with pytest.raises(R3Error, match=r"another process \(pid \d+ since .*\) is writing .*; wait for it or stop it"):
+        with pytest.raises(
+            R3Error, match=r"another process \(pid \d+ since .*\) is writing .*; wait for it or stop it"
+        ):
             build(target, request(), never)
         return Outcome(counts={})
 
@@ -240,7 +226,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
 def test_a_target_that_refuses_writing_is_one_sentence_and_keeps_the_old_artefact(target):
     build(target, request("old"), maker(OLD))
     script = (
-        "import resource, signal, sys, pathlib; sys.path.insert(0, sys.argv[2]); import test_artefact as t\n"
+        "import resource, signal, sys, pathlib; sys.path.insert(0, sys.argv[2]); import artefact_files as t\n"
         "from r3pp_core.artefact import Target, build; from r3pp_core.errors import R3Error\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try: build(Target(pathlib.Path(sys.argv[1])), t.request('new'), t.maker({'big.txt': 'x' * 9999}))\n"
@@ -261,7 +247,7 @@ def test_a_foreign_manifest_is_named_with_the_remedy(target):
 
 
 def test_what_was_never_made_is_asked_for_by_its_command(target):
-    with pytest.raises(R3Error, match="nothing finished at .*manifest.json; run `r3pp ocr` first"):
+    with pytest.raises(R3Error, match=r"nothing finished at .*manifest.json; run `r3pp ocr` first"):
         require_manifest(target, "r3pp ocr")
 
 

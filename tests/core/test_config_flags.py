@@ -46,7 +46,9 @@ def test_flags_that_are_not_given_leave_the_class_defaults(parse):
 
 
 def test_every_kind_of_field_takes_its_value(parse):
-    line = "--out_dir x --max_rows 5 --use_lora --no-bf16 --kind text --splits val test --levels 0 0.5 --inner.max_level 1"
+    line = (
+        "--out_dir x --max_rows 5 --use_lora --no-bf16 --kind text --splits val test --levels 0 0.5 --inner.max_level 1"
+    )
     assert parse(*line.split()) == Config(
         out_dir="x",
         max_rows=5,

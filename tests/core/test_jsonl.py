@@ -1,5 +1,7 @@
 """Tables stream, and a broken line is named."""
 
+from typing import Any
+
 import pytest
 
 from r3pp_core.errors import R3Error
@@ -7,7 +9,10 @@ from r3pp_core.jsonl import read_jsonl, write_jsonl
 
 
 def test_what_is_written_is_read_back_in_order(tmp_path):
-    rows = [{"text": "naïve \u2028 “quoted”\n", "n": 1.5, "none": None}, {"list": ["a", {"b": 2}]}]
+    rows: list[dict[str, Any]] = [
+        {"text": "naïve \u2028 “quoted”\n", "n": 1.5, "none": None},
+        {"list": ["a", {"b": 2}]},
+    ]
     assert write_jsonl(tmp_path / "t.jsonl", rows) == 2
     assert list(read_jsonl(tmp_path / "t.jsonl")) == rows
     assert len((tmp_path / "t.jsonl").read_bytes().splitlines()) == 2
@@ -20,7 +25,11 @@ def test_blank_lines_are_passed_over(tmp_path):
 
 @pytest.mark.parametrize(
     "line, words",
-    [("{broken", "line 3 is not JSON"), ("[1]", "line 3 is not a JSON object"), ('{"a": "\udcff"}', "line 3 is not JSON")],
+    [
+        ("{broken", "line 3 is not JSON"),
+        ("[1]", "line 3 is not a JSON object"),
+        ('{"a": "\udcff"}', "line 3 is not JSON"),
+    ],
 )
 def test_a_broken_line_is_named_by_file_and_number(tmp_path, line, words):
     path = tmp_path / "t.jsonl"

@@ -38,7 +38,9 @@ def test_exif_orientation_is_applied(kind, orientation, corner):
     image.putpixel((0, 0), (0, 0, 0))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    opened = open_picture(encoded(image, kind, exif=exif, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {})))
+    opened = open_picture(
+        encoded(image, kind, exif=exif, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {}))
+    )
     assert opened.size == ((6, 4) if orientation < 5 else (4, 6))
     dark = np.asarray(opened.convert("L")) < 60
     assert list(zip(*np.nonzero(dark.T), strict=True)) == [corner]
@@ -82,7 +84,7 @@ def test_opaque_colours_are_kept():
 def test_16_bits_are_scaled_to_8(kind, dtype):
     values = np.array([[0, 0x4000, 0x8000, 0xFFFF]], dtype)
     opened = open_picture(encoded(Image.fromarray(values), kind))
-    assert [opened.getpixel((x, 0))[0] for x in range(4)] == [0, 64, 128, 255]
+    assert list(opened.convert("L").tobytes()) == [0, 64, 128, 255]
 
 
 def test_cmyk_becomes_its_rgb_colour():
@@ -159,7 +161,9 @@ def test_a_link_that_leads_out_of_the_root_is_refused(tmp_path):
         picture_inside(root, "link.png")
 
 
-@pytest.mark.parametrize("path", ["a\0b.png", "x" * 5000 + ".png", "\ud800.png"], ids=["zero byte", "long", "surrogate"])
+@pytest.mark.parametrize(
+    "path", ["a\0b.png", "x" * 5000 + ".png", "\ud800.png"], ids=["zero byte", "long", "surrogate"]
+)
 def test_a_path_that_no_file_can_have_is_a_missing_picture(tmp_path, path):
     assert reason(lambda: picture_inside(tmp_path, path)) == "picture_missing"
 

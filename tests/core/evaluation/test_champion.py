@@ -88,7 +88,7 @@ def test_a_closed_gate_says_why_and_keeps_the_old_champion(tmp_path, model, eval
 
 
 def test_scores_of_another_model_do_not_open_the_gate(tmp_path, model, evaluation):
-    with pytest.raises(GateClosedError, match="holds the scores of another model than .*second; evaluate it first"):
+    with pytest.raises(GateClosedError, match=r"holds the scores of another model than .*second; evaluate it first"):
         crown(model("second"), evaluation(model("first"), made_results()), tmp_path / "champion")
     assert not (tmp_path / "champion").exists()
 
@@ -100,7 +100,8 @@ def test_the_number_of_rows_that_the_gate_asks_for_can_be_set(tmp_path, model, e
 
 
 def test_the_same_candidate_is_not_crowned_twice(tmp_path, model, evaluation):
-    scores, said = evaluation(model("first"), made_results()), []
+    said: list[str] = []
+    scores = evaluation(model("first"), made_results())
     crown(model("first"), scores, tmp_path / "champion")
     crown(model("first"), scores, tmp_path / "champion", progress=said.append)
     assert "nothing to do" in said[-1]

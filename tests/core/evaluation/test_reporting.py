@@ -85,7 +85,8 @@ def test_signatures_that_differ_are_kept_by_evaluation(tmp_path, evaluation, ima
 
 
 def test_a_second_report_does_nothing_and_another_heading_makes_it_again(tmp_path, evaluation, image_root):
-    folders, said = [evaluation("base"), evaluation("r3")], []
+    said: list[str] = []
+    folders = [evaluation("base"), evaluation("r3")]
     first = make_report(folders, image_root, tmp_path / "report")
     assert make_report(folders, image_root, tmp_path / "report", progress=said.append) == first
     assert "nothing to do" in said[-1]

@@ -15,7 +15,9 @@ from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.sample.backbones import build_small_backbone
 
-CONFIG = EvaluateConfig(arms=["base"], ablations=["base_ocr"], levels=[0.0, 0.8], ablation_levels=[0.8], max_new_tokens=2)
+CONFIG = EvaluateConfig(
+    arms=["base"], ablations=["base_ocr"], levels=[0.0, 0.8], ablation_levels=[0.8], max_new_tokens=2
+)
 TEXT = "Sales of 2019 are 37 units"
 
 
@@ -70,7 +72,9 @@ def test_every_row_is_asked_once_in_each_arm_at_each_of_its_levels(swept):
     manifest, out_dir = swept
     samples = [(line["arm"], line["level"], line["id"]) for line in read_jsonl(out_dir / "samples.jsonl")]
     ids = [f"chartqa/val/{number}" for number in range(4)]
-    assert samples == [(arm, level, row) for arm, level in (("base", 0), ("base", 0.8), ("base_ocr", 0.8)) for row in ids]
+    assert samples == [
+        (arm, level, row) for arm, level in (("base", 0), ("base", 0.8), ("base_ocr", 0.8)) for row in ids
+    ]
     assert manifest.counts == {"rows": 4, "samples": 12, "rows_without_answer": 1, "pictures": 3}
 
 
@@ -94,7 +98,7 @@ def test_results_have_a_cell_for_each_arm_and_level_and_a_signature(swept, subje
 
 
 def test_a_second_sweep_does_nothing(swept, folder, subject):
-    said = []
+    said: list[str] = []
     again = evaluate(subject, folder / "val.jsonl", folder / "raw", swept[1], CONFIG, said.append)
     assert again == swept[0]
     assert "nothing to do" in said[-1]

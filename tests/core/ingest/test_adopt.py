@@ -28,7 +28,9 @@ def runbook_dir(tmp_path):
         {"image": "../../../etc/passwd", "query": "Away?", "label": ["4"], "human_or_machine": 0},
     ]
     write_jsonl(folder / "chartqa_raw_train.jsonl", train)
-    write_jsonl(folder / "chartqa_raw_validation.jsonl", [{"image": "validation_0.png", "question": "V?", "answer": "v"}])
+    write_jsonl(
+        folder / "chartqa_raw_validation.jsonl", [{"image": "validation_0.png", "question": "V?", "answer": "v"}]
+    )
     return folder
 
 
@@ -54,7 +56,8 @@ def test_the_runbooks_own_tables_stay_readable_beside_ours(runbook_dir):
 
 
 def test_it_is_never_downloaded_again_by_a_later_run(runbook_dir):
-    adopted, said = download("chartqa", runbook_dir, NO_SOURCE), []
+    said: list[str] = []
+    adopted = download("chartqa", runbook_dir, NO_SOURCE)
     assert download("chartqa", runbook_dir, NO_SOURCE, said.append) == adopted
     assert "was adopted, nothing to do" in said[-1]
     assert download("chartqa", runbook_dir, DownloadConfig()) == adopted
@@ -73,7 +76,9 @@ def test_a_table_without_a_needed_column_is_named_and_left_alone(runbook_dir):
     path = runbook_dir / "chartqa_raw_train.jsonl"
     write_jsonl(path, [*list(read_jsonl(path))[:1], {"image": "train_0.png", "frage": "?", "label": ["1"]}])
     before = path.read_bytes()
-    with pytest.raises(R3Error, match=r"chartqa_raw_train.jsonl line 2: .*no question column.*found image, frage, label"):
+    with pytest.raises(
+        R3Error, match=r"chartqa_raw_train.jsonl line 2: .*no question column.*found image, frage, label"
+    ):
         download("chartqa", runbook_dir, NO_SOURCE)
     assert path.read_bytes() == before
     assert read_manifest(raw_target(runbook_dir)) is None

@@ -4,11 +4,12 @@ import hashlib
 import io
 
 import pytest
-from hub_files import picture, row, write_parquet
+from hub_files import die, picture, row, write_parquet
 from PIL import Image
 
-from r3pp_core.artefact import read_manifest
+from r3pp_core.artefact import read_manifest, require_manifest
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.ingest import download as stage
 from r3pp_core.ingest.checks import picture_problems, raw_schema_problems
 from r3pp_core.ingest.download import DownloadConfig, _answers, download, is_current, raw_target, store_picture
 from r3pp_core.jsonl import read_jsonl
@@ -31,9 +32,7 @@ def test_pictures_are_named_by_split_and_number_and_written_once(raw_dir):
         "validation_0.png",
         "validation_1.png",
     ]
-    assert [line["image"] for line in table(raw_dir)] == [
-        f"images/train_{n}.png" for n in (0, 0, 1, 0, 3, 4)
-    ]
+    assert [line["image"] for line in table(raw_dir)] == [f"images/train_{n}.png" for n in (0, 0, 1, 0, 3, 4)]
     assert [line["image"] for line in table(raw_dir, "val")] == ["images/validation_0.png", "images/validation_1.png"]
 
 
@@ -72,11 +71,11 @@ def test_rows_that_cannot_be_used_are_kept_with_their_reason_and_counted(raw_dir
         "chartqa/train/4": "picture_missing",
         "chartqa/train/5": "picture_missing",
     }
-    assert read_manifest(raw_target(raw_dir)).left_out == {"picture_undecodable": 1, "picture_missing": 2}
+    assert require_manifest(raw_target(raw_dir), "make it").left_out == {"picture_undecodable": 1, "picture_missing": 2}
 
 
 def test_rows_in_are_rows_out_and_rejected(raw_dir):
-    counts = read_manifest(raw_target(raw_dir)).counts
+    counts = require_manifest(raw_target(raw_dir), "make it").counts
     assert counts["rows_in"] == 13
     assert counts["rows"] == 10 == counts["rows_train"] + counts["rows_val"] + counts["rows_test"]
     assert counts["rows_in"] == counts["rows"] + 3
@@ -92,14 +91,17 @@ def test_what_was_downloaded_passes_its_own_checks(raw_dir):
 
 def test_a_second_run_does_nothing_and_says_so(hub, fetch, own_raw_dir):
     before = (own_raw_dir / "manifest.json").stat().st_mtime_ns
-    said = []
+    said: list[str] = []
     fetch(hub, own_raw_dir, progress=said.append)
     assert "nothing to do" in said[-1]
     assert (own_raw_dir / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_a_second_folder_gets_the_same_bytes(hub, fetch, raw_dir, tmp_path):
-    assert fetch(hub, tmp_path / "again", num_workers=2).content_hash == read_manifest(raw_target(raw_dir)).content_hash
+    assert (
+        fetch(hub, tmp_path / "again", num_workers=2).content_hash
+        == require_manifest(raw_target(raw_dir), "make it").content_hash
+    )
 
 
 def test_is_current_follows_the_source(fetch, tmp_path):
@@ -154,11 +156,20 @@ def test_a_picture_that_cannot_be_used_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_worker_that_is_killed_is_one_sentence(hub, fetch, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "store_picture", die)
+    with pytest.raises(
+        R3Error, match=r"chartqa/train/0: a process that converts pictures was killed.*fewer --num_workers"
+    ):
+        fetch(hub, tmp_path / "raw")
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == [".lock-artefact"]
+
+
 def test_a_missing_column_names_what_was_found_and_leaves_nothing(fetch, tmp_path):
     line = row(picture(0))
     line["frage"] = line.pop("query")
     write_parquet(tmp_path, "train", [line])
-    with pytest.raises(R3Error, match="no question column: looked for query, question, found image, label, .*frage"):
+    with pytest.raises(R3Error, match=r"no question column: looked for query, question, found image, label, .*frage"):
         fetch(tmp_path, tmp_path / "raw", splits=["train"])
     assert [path.name for path in (tmp_path / "raw").iterdir()] == [".lock-artefact"]
 
@@ -178,7 +189,7 @@ def test_a_missing_split_names_the_files_that_are_there(fetch, tmp_path):
 
 
 def test_a_folder_without_parquet_is_named(fetch, tmp_path):
-    with pytest.raises(R3Error, match="no Parquet file for chartqa in .*; expected chartqa/data/<split>-"):
+    with pytest.raises(R3Error, match=r"no Parquet file for chartqa in .*; expected chartqa/data/<split>-"):
         fetch(tmp_path, tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
 
@@ -210,6 +221,8 @@ def test_a_wrong_request_is_a_usage_error_and_touches_nothing(tmp_path, dataset,
 def test_without_a_network_the_hub_is_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(R3Error, match="cannot fetch HuggingFaceM4/ChartQA@.*; check the network and HF_TOKEN, or give"):
+    with pytest.raises(
+        R3Error, match=r"cannot fetch HuggingFaceM4/ChartQA@.*; check the network and HF_TOKEN, or give"
+    ):
         download("chartqa", tmp_path / "raw", DownloadConfig(splits=["val"]))
     assert read_manifest(raw_target(tmp_path / "raw")) is None

@@ -72,7 +72,7 @@ def test_answerless_test_rows_are_left_out_and_counted(tmp_path, write_unified):
 def test_a_second_run_does_nothing_until_a_table_or_a_guard_changes(tmp_path, write_unified):
     config = MergeConfig(datasets=["chartqa"])
     write_unified("chartqa", "train", [("a",), ("b",)])
-    said = []
+    said: list[str] = []
     first = merge_split("train", tmp_path / "unified", config)
     assert merge_split("train", tmp_path / "unified", config, said.append) == first
     assert "nothing to do" in said[-1]
@@ -116,7 +116,9 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path, write_unified, broken,
     rows = list(read_jsonl(path))
     damage(rows[1])
     write_jsonl(path, rows)
-    with pytest.raises(R3Error, match=rf"chartqa_unified_{broken}.jsonl {words}; run `r3pp unify --dataset chartqa` again"):
+    with pytest.raises(
+        R3Error, match=rf"chartqa_unified_{broken}.jsonl {words}; run `r3pp unify --dataset chartqa` again"
+    ):
         merge_split("train", tmp_path / "unified", MergeConfig(datasets=["chartqa"]))
     assert not (tmp_path / "unified" / "train.jsonl").exists()
 

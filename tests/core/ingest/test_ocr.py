@@ -1,13 +1,14 @@
 """Pictures are read once, by the real engine; an interrupted run goes on where it stood."""
 
 import json
+import os
 import shutil
 
 import pytest
-from hub_files import row, write_parquet
+from hub_files import die, row, write_parquet
 from PIL import Image, ImageDraw, ImageFont
 
-from r3pp_core.artefact import read_manifest
+from r3pp_core.artefact import read_manifest, require_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.ingest import ocr
 from r3pp_core.ingest.ocr import OcrCache, OcrConfig, engine_name, ocr_path, ocr_target, reading_order, run_ocr
@@ -86,11 +87,11 @@ def test_boxes_lie_in_the_picture_where_the_words_stand(read_dir):
 def test_a_picture_without_text_has_empty_text_and_no_confidence(read_dir):
     line = rows_of(read_dir)["images/train_2.png"]
     assert (line["ocr_text"], line["ocr_conf"], line["lines"]) == ("", None, [])
-    assert read_manifest(ocr_target(read_dir)).counts["pictures_without_text"] == 1
+    assert require_manifest(ocr_target(read_dir), "make it").counts["pictures_without_text"] == 1
 
 
 def test_a_picture_of_two_splits_is_read_once_and_found_under_both_names(read_dir):
-    manifest = read_manifest(ocr_target(read_dir))
+    manifest = require_manifest(ocr_target(read_dir), "make it")
     assert (manifest.counts["pictures"], manifest.counts["rows"]) == (3, 4)
     assert len(cache_file(read_dir).read_text().splitlines()) == 3
     rows = rows_of(read_dir)
@@ -104,7 +105,7 @@ def test_the_store_gives_the_lines_of_a_picture_and_none_for_an_unknown_one(read
 
 
 def test_a_second_run_does_nothing(own_dir, no_engine):
-    said = []
+    said: list[str] = []
     run_ocr("chartqa", own_dir, ONE_WORKER, said.append)
     assert len(said) == 1
     assert "nothing to do" in said[0]
@@ -180,6 +181,15 @@ def test_a_picture_that_cannot_be_read_is_rejected_and_counted_and_tried_again(o
     picture.write_bytes(whole)
     assert run_ocr("chartqa", own_dir, ONE_WORKER, force=True).left_out == {}
     assert "harbour" in rows_of(own_dir)["images/train_1.png"]["ocr_text"].lower()
+
+
+def test_a_worker_that_is_killed_is_one_sentence_and_the_old_artefact_stays(own_dir, monkeypatch):
+    cache_file(own_dir).unlink()
+    monkeypatch.setattr(ocr, "read_picture", die)
+    monkeypatch.setattr(ocr, "_start_engine", os.getpid)
+    with pytest.raises(R3Error, match=r"a process that reads pictures was killed.*fewer --num_workers"):
+        run_ocr("chartqa", own_dir, ONE_WORKER, force=True)
+    assert len(rows_of(own_dir)) == 4
 
 
 def test_without_raw_data_the_command_to_run_is_named(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from hub_files import QUESTION
 
-from r3pp_core.artefact import read_manifest
+from r3pp_core.artefact import require_manifest
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.ingest import unify as stage
 from r3pp_core.ingest.checks import unified_schema_problems
@@ -99,7 +99,7 @@ def change(raw_dir, **fields):
     first, *others = read_jsonl(path)
     write_jsonl(path, [{**first, **fields}, *others])
     manifest = raw_dir / "manifest.json"
-    old = read_manifest(stage.raw_target(raw_dir)).files[path.name]["bytes"]
+    old = require_manifest(stage.raw_target(raw_dir), "make it").files[path.name]["bytes"]
     manifest.write_text(manifest.read_text().replace(f'"bytes": {old}', f'"bytes": {path.stat().st_size}', 1))
 
 
@@ -142,7 +142,10 @@ def test_an_ocr_file_that_does_not_exist_is_a_usage_error(raw_dir, out_dir, tmp_
     "row, words",
     [
         ({"image_path": "a", "text": "x"}, "line 2 lacks ocr_text, ocr_conf"),
-        ({"image_path": "a", "ocr_text": ["x"], "ocr_conf": None}, "line 2 has an image_path or ocr_text that is no text"),
+        (
+            {"image_path": "a", "ocr_text": ["x"], "ocr_conf": None},
+            "line 2 has an image_path or ocr_text that is no text",
+        ),
         ({"image_path": "a", "ocr_text": "x", "ocr_conf": 87}, "line 2 has ocr_conf 87"),
     ],
 )
@@ -171,7 +174,7 @@ def test_a_second_run_does_nothing_until_the_text_changes(raw_dir, out_dir, tmp_
     path = tmp_path / "ocr.jsonl"
     config = UnifyConfig(ocr=str(path))
     ocr_file(path, raw_dir)
-    said = []
+    said: list[str] = []
     first = unify("chartqa", raw_dir, out_dir, config)
     assert unify("chartqa", raw_dir, out_dir, config, said.append) == first
     assert "nothing to do" in said[-1]

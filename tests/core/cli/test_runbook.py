@@ -1,0 +1,102 @@
+"""The runbook's rows by hand, from Parquet to indices, on a very small sample."""
+
+import contextlib
+import json
+
+import pytest
+
+from r3pp_core.cli import main
+from r3pp_core.jsonl import read_jsonl
+from r3pp_core.sample.artefact import ensure_sample
+from r3pp_core.sample.config import SampleConfig
+
+SMALL = "--source source --max-rows 12 --num-workers 1"
+ROWS = f"""
+download-models --out_dir models --profile sample
+download screenqa --out_dir data/raw/screenqa {SMALL}
+download chartqa --out-dir data/raw/chartqa {SMALL}
+download infovqa --out_dir data/raw/infovqa {SMALL}
+ocr --dataset screenqa --raw_dir data/raw/screenqa --num_workers 1
+unify --dataset screenqa --raw_dir data/raw/screenqa --out_dir data/unified --image_prefix screenqa
+unify --dataset chartqa --raw_dir data/raw/chartqa --out_dir data/unified --image_prefix chartqa --ocr none
+unify --dataset infovqa --raw-dir data/raw --out-dir data/unified --image-prefix infovqa
+merge --unified_dir data/unified
+index --jsonl data/unified/train.jsonl --image_root data/raw --out_dir indices
+""".strip().splitlines()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """The workspace after every row of the runbook ended with code 0."""
+    root = tmp_path_factory.mktemp("workspace")
+    ensure_sample(root / "source", SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
+    with contextlib.chdir(root):
+        for line in ROWS:
+            assert main(line.split()) == 0, line
+    return root
+
+
+@pytest.fixture
+def inside(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    return workspace
+
+
+def test_every_path_of_the_runbook_is_there(workspace):
+    for path in (
+        "models/clip/config.json",
+        "models/minilm/model.safetensors",
+        "models/backbone/tokenizer.json",
+        "data/raw/chartqa/images/validation_0.png",
+        "data/raw/screenqa/screenqa_raw_val.jsonl",
+        "data/raw/screenqa/ocr.jsonl",
+        "data/raw/infovqa/ocr.jsonl",
+        "data/unified/infovqa_unified_test.jsonl",
+        "data/unified/train.jsonl",
+        "data/unified/val.jsonl",
+        "data/unified/test.jsonl",
+        "indices/text/manifest.json",
+        "indices/image/manifest.json",
+    ):
+        assert (workspace / path).is_file(), path
+
+
+def test_what_was_read_stands_in_the_merged_rows_and_what_was_not_does_not(workspace):
+    texts: dict[str, set[bool]] = {"screenqa": set(), "chartqa": set(), "infovqa": set()}
+    for row in read_jsonl(workspace / "data/unified/train.jsonl"):
+        texts[row["dataset"]].add(bool(row["pseudo_text"]))
+        assert (workspace / "data/raw" / row["image_path"]).is_file()
+    assert texts == {"screenqa": {True}, "chartqa": {False}, "infovqa": {True}}
+
+
+def test_hidden_test_answers_are_rows_of_the_unified_table_and_not_of_the_merged_one(workspace):
+    hidden = list(read_jsonl(workspace / "data/unified/infovqa_unified_test.jsonl"))
+    assert [row["answers"] for row in hidden] == [[]] * 12
+    assert {row["dataset"] for row in read_jsonl(workspace / "data/unified/test.jsonl")} == {"screenqa", "chartqa"}
+
+
+def test_the_indices_hold_each_train_picture_once(workspace):
+    pictures = {row["image_sha256"] for row in read_jsonl(workspace / "data/unified/train.jsonl")}
+    for kind in ("text", "image"):
+        manifest = json.loads((workspace / "indices" / kind / "manifest.json").read_text())
+        assert manifest["counts"]["pictures"] == len(pictures)
+
+
+@pytest.mark.parametrize("line", [line for line in ROWS if not line.startswith(("index", "download-models"))])
+def test_a_second_run_of_a_row_does_nothing_and_says_so(inside, r3pp, line):
+    said = r3pp(line)
+    assert said.code == 0
+    assert "nothing to do" in said.out
+
+
+def test_the_runbooks_literal_cat_gives_a_table_that_can_be_indexed(inside, r3pp, tmp_path):
+    tables = [inside / "data/unified" / f"{name}_unified_train.jsonl" for name in ("screenqa", "chartqa", "infovqa")]
+    (tmp_path / "train.jsonl").write_bytes(b"".join(table.read_bytes() for table in tables))
+    said = r3pp(f"index --jsonl {tmp_path}/train.jsonl --image_root data/raw --out_dir {tmp_path}/indices")
+    assert said.code == 0
+    assert "index/image: " in said.out
+
+
+def test_rejected_rows_are_said(inside, r3pp):
+    said = r3pp("merge --unified_dir data/unified --splits test")
+    assert "left out: answer_missing 12" in said.out
