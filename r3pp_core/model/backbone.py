@@ -1,13 +1,12 @@
 """Loading a Qwen3-VL of any size, from a folder or by its name on the Hub."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from r3pp_core.artefact import content_hash_of, hash_json
 from r3pp_core.errors import R3Error
+from r3pp_core.quiet import quiet_transformers
 
 ARCHITECTURE = "qwen3_vl"
 PLACEHOLDER = "<|vision_pad|>"
@@ -89,8 +88,9 @@ def refuse_key_differences(source: str, missing: Any, unexpected: Any) -> None:
 
 
 def weights_hash(folder: Path) -> str:
-    """One hash over config.json and every safetensors file; known hashes are not computed again."""
-    return hash_json({path.name: _file_hash(path) for path in sorted([folder / "config.json", *_weights(folder)])})
+    """One hash over config.json and every safetensors file below `folder`; known hashes are not computed again."""
+    files = [folder / "config.json", *folder.rglob("*.safetensors")]
+    return hash_json({path.relative_to(folder).as_posix(): _file_hash(path) for path in sorted(files)})
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -118,17 +118,3 @@ def _local_folder(name: str, revision: str | None) -> Path:
             f"{name} is neither a folder nor to be had from the Hub ({error.__class__.__name__}); "
             "run `r3pp download-models --backbone` where there is a network"
         ) from error
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No progress bars of transformers in our logs, and the caller's choice back afterwards."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

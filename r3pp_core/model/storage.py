@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from r3pp_core.errors import R3Error
-from r3pp_core.model.backbone import load_backbone, quiet_transformers, refuse_key_differences
+from r3pp_core.model.backbone import load_backbone, refuse_key_differences
 from r3pp_core.model.config import R3Config
+from r3pp_core.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from r3pp_core.model.r3 import R3Model

@@ -13,6 +13,7 @@ import numpy as np
 
 from r3pp_core.artefact import hash_file, hash_json
 from r3pp_core.errors import R3Error
+from r3pp_core.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,13 +93,14 @@ def load_text_encoder(model_dir: Path, device: str = "cpu") -> "SentenceEncoder"
 
     dtype = _dtype_for(device)
     try:
-        model = SentenceTransformer(
-            str(model_dir),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True, "dtype": dtype},
-        )
+        with quiet_transformers():
+            model = SentenceTransformer(
+                str(model_dir),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True, "dtype": dtype},
+            )
     except _load_errors() as error:
         raise _not_loadable(model_dir, error) from error
     return SentenceEncoder(model.eval(), model_dir.name, digest)
@@ -116,9 +118,10 @@ def load_image_encoder(model_dir: Path, device: str = "cpu") -> "ClipImageEncode
     dtype = _dtype_for(device)
     try:
         processor = CLIPImageProcessorPil.from_pretrained(str(model_dir), local_files_only=True)
-        model, loading = CLIPModel.from_pretrained(
-            str(model_dir), local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
-        )
+        with quiet_transformers():
+            model, loading = CLIPModel.from_pretrained(
+                str(model_dir), local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+            )
     except _load_errors() as error:
         raise _not_loadable(model_dir, error) from error
     if missing := sorted(loading["missing_keys"]) + sorted(map(str, loading["mismatched_keys"])):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_json
-from r3pp_core.model.backbone import quiet_transformers
 from r3pp_core.progress import Progress, silent
+from r3pp_core.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
