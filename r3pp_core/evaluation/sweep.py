@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from r3pp_core.jsonl import write_jsonl
 from r3pp_core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from r3pp_core.model.preparation import PreparedRow
+    from r3pp_core.model.preparation import Preparation, PreparedRow
 
 CODE_VERSION = "1"
 PRIMARY = {name: spec.metric for name, spec in DATASETS.items()}
@@ -113,14 +114,27 @@ class _Sweep:
 
     def samples(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         rows = sorted(rows, key=lambda row: len(row["pseudo_text"]) + len(row["question"]))  # little padding
-        for level in self.config.all_levels:
-            for start in range(0, len(rows), self.config.batch_size):
-                done = self.preparer.prepare(rows[start : start + self.config.batch_size], level)
-                self._reject(done.rejected)
-                if not done.rows:
-                    continue
+        for level, done in self._prepared(rows):
+            self._reject(done.rejected)
+            if done.rows:
                 for arm in self.config.arms_at(level):
                     yield from self._ask(done.rows, arm)
+
+    def _prepared(self, rows: Sequence[Mapping[str, Any]]) -> "Iterator[tuple[float, Preparation]]":
+        """Every level's batches in order; the next one is prepared while the model answers the present one."""
+        size = self.config.batch_size
+        batches = [
+            (level, rows[start : start + size])
+            for level in self.config.all_levels
+            for start in range(0, len(rows), size)
+        ]
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self.preparer.prepare, part, level) for level, part in batches[:1]]
+            for (level, _), following in zip(batches, [*batches[1:], None], strict=True):
+                done = ahead.pop().result()
+                if following:
+                    ahead.append(pool.submit(self.preparer.prepare, following[1], following[0]))
+                yield level, done
 
     def _ask(self, prepared: "list[PreparedRow]", arm: str) -> Iterator[dict[str, Any]]:
         answers = self.subject.answer(prepared, arm, self.config.max_new_tokens)
@@ -161,10 +175,15 @@ def sample(prepared: "PreparedRow", arm: str, answer: Any) -> dict[str, Any]:
         "meta": row["meta"],
         "operators": damaged.operators,
         "evidence": _evidence(prepared) if arm.startswith("r3") else [],
-        "gate": answer.gate,
-        "confidence": answer.confidence,
+        "gate": _rounded(answer.gate),
+        "confidence": _rounded(answer.confidence),
         "truth": {"c_vis": damaged.c_vis, "c_text": damaged.c_text},
     }
+
+
+def _rounded(values: dict[str, float] | None) -> dict[str, float] | None:
+    """Digits that do not depend on how rows were batched."""
+    return None if values is None else {name: round(value, 4) for name, value in values.items()}
 
 
 def _evidence(prepared: "PreparedRow") -> list[dict[str, Any]]:
