@@ -27,6 +27,9 @@ from r3pp_core.progress import Progress, counted, silent
 
 CODE_VERSION = "1"
 MAX_OCR_PIXELS = 4_000_000
+# Small pictures are enlarged to 512 and not to 736 pixels on the short side, and text is taken to be upright: a quarter
+# less time, the same boxes on the embedded sample.
+SHORT_SIDE = 512
 SAME_LINE_OVERLAP = 0.5
 
 
@@ -49,7 +52,8 @@ def ocr_path(raw_dir: Path) -> Path:
 
 
 def engine_name() -> str:
-    return f"rapidocr-{version('rapidocr')}"
+    """The engine with the settings that change what it reads; results of another are never reused."""
+    return f"rapidocr-{version('rapidocr')}-short{SHORT_SIDE}-upright"
 
 
 def run_ocr(
@@ -193,10 +197,8 @@ def _start_engine() -> None:
             "EngineConfig.onnxruntime.intra_op_num_threads": 1,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             "Global.log_level": "error",
-            # Upright text only: rows of a screen or page are never upside down. Small pictures are enlarged to 512
-            # and not to 736 pixels on the short side: a quarter less time, the same boxes on the embedded sample.
             "Global.use_cls": False,
-            "Det.limit_side_len": 512,
+            "Det.limit_side_len": SHORT_SIDE,
         }
     )
 
