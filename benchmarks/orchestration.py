@@ -4,8 +4,8 @@
     python benchmarks/orchestration.py --root R   the newest whole run of a demo that was already made
 
 The bodies of assets and checks do nothing but call r3pp_core and turn its manifests into metadata, so their time
-counts as r3pp_core's; starting Python, loading definitions, planning, events and storage count as Dagster's. The limit is zero:
-`bare` is what the same functions take with nothing around them.
+counts as r3pp_core's; starting Python, loading definitions, planning, events and storage count as Dagster's. The limit
+is zero: `bare` is what the same functions take with nothing around them.
 """
 
 import argparse
