@@ -19,17 +19,19 @@ env: $(VENV)/.installed-$(FAISS)
 
 # torch first and alone: a plain `torch` on a machine without a GPU would pull gigabytes of CUDA packages.
 $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (two to four minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip setuptools wheel
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(FAISS),sample]'
+	$(BIN)/pip install -qq --constraint constraints.txt setuptools wheel
+	$(BIN)/pip install -qq --constraint constraints.txt torch
+	$(BIN)/pip install -qq --constraint constraints.txt --no-build-isolation --editable '.[$(FAISS),sample]'
 	@touch $@
 
 dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed-dev: $(VENV)/.installed-$(FAISS)
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(FAISS),sample,dev]'
+	@echo "adding what tests need to $(VENV)"
+	$(BIN)/pip install -qq --constraint constraints.txt --no-build-isolation --editable '.[$(FAISS),sample,dev]'
 	@touch $@
 
 demo: env

@@ -33,11 +33,13 @@ def run_evaluate(args: Namespace) -> None:
 
     config = config_from(args, EvaluateConfig)
     subject = r3_subject(args.checkpoint_dir, args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
-    base = base_subject(args.model_name or Path(subject.model.backbone_name), subject.model.config)
+    tables = (args.val_jsonl, args.image_root)
+    say_manifest(evaluate(subject, *tables, args.out_dir / "r3", config, say, force=args.force))
+    backbone, like = args.model_name or Path(subject.model.backbone_name), subject.model.config
+    del subject  # two large models need not fit into memory together
     base_config = config.model_copy(update={"arms": ["base"], "ablations": ["base_ocr"]})
-    for part, part_config in ((base, base_config), (subject, config)):
-        folder = args.out_dir / part.name
-        say_manifest(evaluate(part, args.val_jsonl, args.image_root, folder, part_config, say, force=args.force))
+    base = base_subject(backbone, like)
+    say_manifest(evaluate(base, *tables, args.out_dir / "base", base_config, say, force=args.force))
     out_dir = args.out_dir / "report"
     say_manifest(make_report([args.out_dir / "base", args.out_dir / "r3"], args.image_root, out_dir, args.heading, say))
     say("\n" + score_table(read_results(out_dir), args.heading))
