@@ -17,13 +17,14 @@ help:
 
 env: $(VENV)/.installed-$(FAISS)
 
-# torch first and alone: a plain `torch` on a machine without a GPU would pull gigabytes of CUDA packages.
+# torch first and alone, so that nothing else chooses its version. Another build of the same version (without CUDA, or
+# for older cards): make TORCH_INDEX=https://download.pytorch.org/whl/cpu
 $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (two to four minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -qq --constraint constraints.txt setuptools wheel
-	$(BIN)/pip install -qq --constraint constraints.txt torch
+	$(BIN)/pip install -qq --constraint constraints.txt setuptools
+	$(BIN)/pip install -qq --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/pip install -qq --constraint constraints.txt --no-build-isolation --editable '.[$(FAISS),sample]'
 	@touch $@
 
