@@ -88,7 +88,7 @@ ARMS: dict[str, Arm] = {
     "base": Arm(ocr_text=False, text_evidence=False, image_evidence=False, soft_tokens=False),
     "base_ocr": Arm(text_evidence=False, image_evidence=False, soft_tokens=False),
     "r3": Arm(),
-    "r3_no_text_evidence": Arm(text_evidence=False),
-    "r3_no_image_evidence": Arm(image_evidence=False),
-    "r3_no_soft_tokens": Arm(soft_tokens=False),
+    "r3-no_text_evidence": Arm(text_evidence=False),
+    "r3-no_image_evidence": Arm(image_evidence=False),
+    "r3-no_soft_tokens": Arm(soft_tokens=False),
 }

@@ -79,7 +79,7 @@ def test_masked_soft_tokens_leave_exactly_the_model_without_them(model):
 
     rows = rows_for(model)
     batch = batch_of(model, rows)
-    bare = logits_of(model, batch_of(model, rows, arm=ARMS["r3_no_soft_tokens"]))
+    bare = logits_of(model, batch_of(model, rows, arm=ARMS["r3-no_soft_tokens"]))
     with torch.no_grad():
         masked, _ = model.answer_logits(batch, without_soft_tokens(model.reconstruction(batch.evidence)))
     torch.testing.assert_close(masked, bare, rtol=1e-4, atol=1e-4)

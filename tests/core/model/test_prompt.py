@@ -57,9 +57,9 @@ def test_ocr_text_is_bounded_and_can_be_left_out():
         ("base", False, False, 0),
         ("base_ocr", True, False, 0),
         ("r3", True, True, 16),
-        ("r3_no_text_evidence", True, False, 16),
-        ("r3_no_image_evidence", True, True, 16),
-        ("r3_no_soft_tokens", True, True, 0),
+        ("r3-no_text_evidence", True, False, 16),
+        ("r3-no_image_evidence", True, True, 16),
+        ("r3-no_soft_tokens", True, True, 0),
     ],
 )
 def test_each_arm_shows_the_model_what_its_name_says(shared_backbone, arm, ocr, evidence, placeholders):
@@ -70,7 +70,7 @@ def test_each_arm_shows_the_model_what_its_name_says(shared_backbone, arm, ocr, 
     assert (row.evidence.text.texts[0] in text) is evidence
     assert text.count("<|vision_pad|>") == placeholders
     assert bool(batch.evidence.text_mask.any()) is evidence
-    assert bool(batch.evidence.image_mask.any()) is (arm not in ("base", "base_ocr", "r3_no_image_evidence"))
+    assert bool(batch.evidence.image_mask.any()) is (arm not in ("base", "base_ocr", "r3-no_image_evidence"))
 
 
 def test_a_row_longer_than_the_context_is_named(shared_backbone):
