@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROFILE ?= sample
+PROFILE ?= $(or $(R3PP_PROFILE),sample)
 # One faiss: the wheel for the GPU where a driver answers, else the one for the CPU. They overwrite each other.
 FAISS ?= $(shell if nvidia-smi >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
 
@@ -18,7 +18,7 @@ help:
 env: $(VENV)/.installed-$(FAISS)
 
 # torch first and alone, so that nothing else chooses its version. Another build of the same version (without CUDA, or
-# for older cards): make TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# for older cards): make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (two to four minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=python3.11"; exit 1; }

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.errors import R3Error
+from r3pp_core.errors import R3Error, UsageError
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 SETTINGS = "workspace.json"
@@ -41,6 +41,16 @@ def settings_of(root: Path) -> tuple[str, Path | None]:
     return settings["profile"], Path(settings["source"]) if settings["source"] else None
 
 
+def refuse_other_settings(root: Path, source: Path | None) -> None:
+    """Raise UsageError when the workspace was made with another profile or source, whose data this would replace."""
+    if not (root / SETTINGS).is_file():
+        return
+    profile, made_from = settings_of(root)
+    if (profile, made_from) != ("sample", source):
+        made_with = f"profile {profile}, source {made_from or 'its own'}"
+        raise UsageError(f"{root} was made with {made_with}; give that --source again, or another --root")
+
+
 def workspace_root(source: Path | None) -> Path:
     """A source has a workspace of its own, so that the sample's stays what it is."""
     if source is None:
@@ -56,9 +66,10 @@ def main() -> int:
     args = parser.parse_args()
     source = args.source.resolve() if args.source else None
     root = (args.root or workspace_root(source)).resolve()
-    set_environment(root, "sample", source)
     started = time.monotonic()
     try:
+        refuse_other_settings(root, source)
+        set_environment(root, "sample", source)
         success = materialize_stale(root)
         if not success:
             sys.stderr.write(f"error: the run failed; `{ui_command(root)}` shows where and why\n")
@@ -67,6 +78,9 @@ def main() -> int:
     except R3Error as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"error: {error.strerror or error}: {error.filename or root}\n")
+        return 1
     sys.stdout.write(f"open the UI: {ui_command(root)}\ndone in {time.monotonic() - started:.0f} s\n")
     return 0
 

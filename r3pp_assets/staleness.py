@@ -1,13 +1,18 @@
 """Which assets a run would change: never materialized, behind their inputs, or behind their code."""
 
+from pathlib import Path
+
 import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 
 
 def stale_assets(defs: dg.Definitions, instance: dg.DagsterInstance, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
-    """Those of `keys` that the UI would call missing or unsynced, and everything of `keys` below them."""
+    """Those of `keys` that the UI would call missing or unsynced, whose files are gone, or whose latest blocking check
+    did not pass; and everything of `keys` below them."""
     # Dagster has no public call for what its UI shows as "Unsynced"; this is what the UI itself uses.
     from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
     from dagster._core.loader import LoadingContextForTest
@@ -15,14 +20,33 @@ def stale_assets(defs: dg.Definitions, instance: dg.DagsterInstance, keys: set[d
     graph = defs.resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     stale = {key for key in keys if resolver.get_status(key) != StaleStatus.FRESH}
+    stale |= {key for key in keys - stale if files_are_gone(instance, key)}
+    stale |= unchecked_assets(graph, instance)
     return with_descendants(graph, stale) & keys
 
 
-def with_descendants(graph: object, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+def files_are_gone(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
+    """Whether the path in the newest materialization's metadata is no longer there."""
+    event = instance.get_latest_materialization_event(key)
+    if event is None or event.asset_materialization is None:
+        return False
+    path = event.asset_materialization.metadata.get("path")
+    return path is not None and not Path(str(path.value)).exists()
+
+
+def unchecked_assets(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> set[dg.AssetKey]:
+    """Assets with a blocking check that failed last time, or never ran: what is below must not be built on them."""
+    blocking = [key for key in graph.asset_check_keys if graph.get(key).blocking]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
+    passed = {key for key, record in latest.items() if record.status == AssetCheckExecutionRecordStatus.SUCCEEDED}
+    return {key.asset_key for key in blocking if key not in passed}
+
+
+def with_descendants(graph: BaseAssetGraph, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
     found = set(keys)
     waiting = list(keys)
     while waiting:
-        for child in graph.get(waiting.pop()).child_keys:  # type: ignore[attr-defined]
+        for child in graph.get(waiting.pop()).child_keys:
             if child not in found:
                 found.add(child)
                 waiting.append(child)

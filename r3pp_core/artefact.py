@@ -186,6 +186,7 @@ def build(
         with _locked(target):
             if target.commit.is_dir():
                 _roll_forward(target)
+            _refuse_other_stage(target, request)
             if not force and (manifest := fresh_manifest(target, request)):
                 progress(f"{request.stage}: {target.manifest_path} matches its inputs, nothing to do")
                 return manifest
@@ -201,6 +202,15 @@ def build(
             return manifest
     except OSError as error:
         raise R3Error(f"{request.stage}: cannot write {target.folder}: {error.strerror or error}") from error
+
+
+def _refuse_other_stage(target: Target, request: Request) -> None:
+    """An artefact is replaced by a newer one of its own kind only."""
+    old = read_manifest(target)
+    if old is not None and old.stage != request.stage:
+        raise R3Error(
+            f"{target.manifest_path} is of {old.stage}; {request.stage} would replace it, so choose another folder"
+        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ exit code 2.
 import argparse
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -52,7 +52,7 @@ def add_config_flags(parser: argparse.ArgumentParser, config: type[BaseModel], p
             "default": argparse.SUPPRESS,
             "help": f"{field.description or ''} ({default})".strip().replace("%", "%%"),
         }
-        parser.add_argument(f"--{prefix}{name}", **options, **_type_options(kind))
+        parser.add_argument(f"--{prefix}{name}", **options, **_type_options(kind, kind is not field.annotation))
 
 
 def _without_none(annotation: Any) -> Any:
@@ -62,14 +62,24 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
-def _type_options(kind: Any) -> dict[str, Any]:
+def _type_options(kind: Any, is_optional: bool) -> dict[str, Any]:
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
     if typing.get_origin(kind) is Literal:
         return {"choices": list(typing.get_args(kind))}
     if typing.get_origin(kind) is list:
         return {"nargs": "+", "type": _scalar(typing.get_args(kind)[0])}
-    return {"type": _scalar(kind)}
+    return {"type": _optional(_scalar(kind)) if is_optional else _scalar(kind)}
+
+
+def _optional(scalar: type) -> Callable[[str], Any]:
+    """`none` on the command line is the empty value."""
+
+    def read(text: str) -> Any:
+        return None if text.lower() == "none" else scalar(text)
+
+    read.__name__ = scalar.__name__  # argparse names the type when a value does not fit
+    return read
 
 
 def _scalar(kind: Any) -> type:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from r3pp_core.cli import evaluating, ingesting, modelling, platform, training
+from r3pp_core.cli import evaluating, ingesting, modelling, platform, previewing, training
 from r3pp_core.errors import R3Error
 from r3pp_core.flags import OneSentenceParser
 
@@ -15,7 +15,7 @@ def parser() -> OneSentenceParser:
         prog="r3pp", description="Question answering over screens, charts and infographics, from download to report."
     )
     commands = top.add_subparsers(dest="command", metavar="command", parser_class=OneSentenceParser)
-    for group in (ingesting, modelling, training, evaluating, platform):
+    for group in (ingesting, modelling, training, evaluating, previewing, platform):
         group.add_commands(commands)
     return top
 
@@ -32,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except R3Error as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        sys.stderr.write(f"error: {error.strerror or error}: {error.filename or 'no file named'}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED

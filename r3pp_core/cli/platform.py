@@ -1,10 +1,10 @@
 """demo and ui: the Dagster platform, started in processes of its own (the library does not import it)."""
 
-import subprocess
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from r3pp_core.errors import UsageError
 
@@ -21,19 +21,21 @@ def add_commands(commands: Any) -> None:
     command.set_defaults(handler=run_ui)
 
 
-def run_demo(args: Namespace) -> int:
+def run_demo(args: Namespace) -> None:
     if args.source is not None and not args.source.is_dir():
         raise UsageError(f"--source {args.source} is not a folder; give a folder that holds <data set>/data/*.parquet")
-    return _platform("demo", _given(source=args.source, root=args.root))
+    _platform("demo", _given(source=args.source, root=args.root))
 
 
-def run_ui(args: Namespace) -> int:
-    return _platform("ui", _given(port=args.port, root=args.root))
+def run_ui(args: Namespace) -> None:
+    _platform("ui", _given(port=args.port, root=args.root))
 
 
 def _given(**flags: object) -> list[str]:
     return [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]
 
 
-def _platform(module: str, arguments: list[str]) -> int:
-    return subprocess.run([sys.executable, "-m", f"r3pp_assets.{module}", *arguments], check=False).returncode
+def _platform(module: str, arguments: list[str]) -> NoReturn:
+    """Become that process, so that signals (Ctrl-C, SIGTERM) reach it and nothing is left behind."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", f"r3pp_assets.{module}", *arguments])

@@ -10,7 +10,7 @@ from r3pp_core.flags import add_config_flags, config_values, merged, validated
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES
 from r3pp_core.recipes.resolve import resolve
-from r3pp_core.training.config import TrainConfig
+from r3pp_core.training.config import TrainConfig, require_supported
 from r3pp_core.training.flags import read_config
 from r3pp_core.workspace import Workspace
 
@@ -42,6 +42,7 @@ def run_train(args: Namespace) -> None:
     from r3pp_core.launch import Job, LaunchConfig, launcher_for
 
     config = train_config(args)
+    require_supported(config, args.num_processes)
     launch = validated(LaunchConfig, {"launcher": args.launcher, "num_processes": args.num_processes})
     config.run_dir.mkdir(parents=True, exist_ok=True)
     config_path = config.run_dir / "launch_config.json"

@@ -79,7 +79,7 @@ def crown(
         shutil.copytree(model_dir, staging / "model", ignore=shutil.ignore_patterns(".*"))
         card = {
             "model": str(model_dir),
-            "model_hash": model.content_hash,
+            "model_content_hash": model.content_hash,
             "evaluation": str(evaluation_dir),
             "scores": {where: {m: e["mean"] for m, e in cell["metrics"].items()} for where, cell in _cells(results)},
         }

@@ -16,7 +16,7 @@ class EvaluateConfig(BaseModel):
     levels: list[float] = Field(LEVELS, description="damage levels in 0..1")
     ablations: list[str] = Field([], description="arms evaluated at ablation_levels only")
     ablation_levels: list[float] = Field([0.0, 0.8], description="levels of the ablations")
-    rows_per_dataset: int | None = Field(500, ge=1, description="stratified by picture; empty: all rows")
+    rows_per_dataset: int | None = Field(500, ge=1, description="stratified by picture; none: all rows")
     damage: Literal["image", "text", "both"] = Field("both", description="what is damaged")
     batch_size: int = Field(32, ge=1, description="rows generated together")
     max_new_tokens: int = Field(32, ge=1, description="longest answer")

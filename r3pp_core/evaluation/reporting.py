@@ -43,10 +43,10 @@ def make_report(
     )
 
     def make(staging: Path) -> Outcome:
-        samples = [sample for folder in evaluation_dirs for sample in read_jsonl(folder / "samples.jsonl")]
-        results = score_samples(samples, primary=PRIMARY, signature=_signature(evaluation_dirs))
-        (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         config = EvaluateConfig.model_validate(next(iter(manifests.values())).config)
+        samples = [sample for folder in evaluation_dirs for sample in read_jsonl(folder / "samples.jsonl")]
+        results = score_samples(samples, primary=PRIMARY, seed=config.seed, signature=_signature(evaluation_dirs))
+        (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         write_report(
             results, samples, staging / "report.html", image_root, heading, damaged_picture(image_root, config)
         )
@@ -64,8 +64,12 @@ def _check_agreement(manifests: dict[str, Manifest]) -> None:
                     f"{name} and {first_name} cannot be compared: {key} is {manifest.config[key]} and "
                     f"{first.config[key]}; evaluate both with the same"
                 )
-        if manifest.inputs["table"] != first.inputs["table"]:
-            raise R3Error(f"{name} and {first_name} cannot be compared: they were evaluated on different tables")
+        for key in ("table", "max_pixels", "prompt"):
+            if manifest.inputs[key] != first.inputs[key]:
+                raise R3Error(
+                    f"{name} and {first_name} cannot be compared: they were evaluated with another {key}; "
+                    "evaluate both with the same"
+                )
 
 
 def _signature(evaluation_dirs: Sequence[Path]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from r3pp_core.artefact import Target, read_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import ARMS, R3Config
+from r3pp_core.model.prompt import PROMPT_VERSION
 
 if TYPE_CHECKING:
     from r3pp_core.model.preparation import PreparedRow, Preparer
@@ -34,7 +35,7 @@ class Subject:
 
     @property
     def prompt(self) -> dict[str, Any]:
-        return self.model.config.prompt.model_dump()
+        return {"version": PROMPT_VERSION, **self.model.config.prompt.model_dump()}
 
     def preparer(self, image_root: Path, damage: str, seed: int) -> "Preparer":
         from r3pp_core.corruption.simulator import CorruptionConfig
@@ -91,7 +92,7 @@ def r3_subject(
         raise R3Error(f"{model_dir} holds no model (no config.json); give a checkpoint step_<n> or an exported folder")
     model = R3Model.from_pretrained(folder, backbone_dir, dtype=inference_dtype(device()), device=device())
     model.eval()
-    retriever = Retriever.load(index_dir, text_encoder_dir, image_encoder_dir, model.config.k)
+    retriever = Retriever.load(index_dir, text_encoder_dir, image_encoder_dir, model.config.k, model.config.min_score)
     hashes = {"model": weights_hash(folder), "backbone": model.backbone_hash}
     for kind in ("text", "image"):
         manifest = read_manifest(Target(index_dir / kind))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of, hash_json
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
@@ -49,7 +49,12 @@ def evaluate(
         stage=f"evaluation/{subject.name}",
         code_version=CODE_VERSION,
         config=config.model_dump(exclude={"batch_size"}),
-        inputs={"table": content_hash_of(table), **subject.hashes},
+        inputs={
+            "table": content_hash_of(table),
+            "max_pixels": str(subject.max_pixels),
+            "prompt": hash_json(subject.prompt),
+            **subject.hashes,
+        },
     )
 
     def make(staging: Path) -> Outcome:

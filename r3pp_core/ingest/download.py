@@ -31,6 +31,7 @@ from r3pp_core.datasets.spec import PICTURE_PREFIX, SPLITS, DatasetSpec
 from r3pp_core.errors import R3Error
 from r3pp_core.ingest.source import SourceFiles, check_splits, hub_identity, hub_source, local_source
 from r3pp_core.jsonl import write_jsonl
+from r3pp_core.launch.orphans import die_with_parent
 from r3pp_core.pictures import MAX_SOURCE_PIXELS, PictureError, open_picture
 from r3pp_core.progress import Progress, counted, silent
 
@@ -82,6 +83,7 @@ def download(
     if not force and (manifest := _adopted(out_dir)):
         progress(f"raw/{dataset}: {out_dir} was adopted, nothing to do (--force downloads it anew)")
         return manifest
+    _refuse_foreign_pictures(out_dir)
     if config.source is None:
         request = _request(spec, config, splits, hub_identity(spec, splits))
         if not force and (manifest := fresh_manifest(raw_target(out_dir), request)):
@@ -98,6 +100,13 @@ def download(
         force=force,
         progress=progress,
     )
+
+
+def _refuse_foreign_pictures(out_dir: Path) -> None:
+    """The images folder becomes ours, so one that we did not make is not touched."""
+    images = out_dir / "images"
+    if images.exists() and read_manifest(raw_target(out_dir)) is None:
+        raise R3Error(f"{images} exists and was not made by r3pp download; choose another --out_dir or move it away")
 
 
 def is_current(dataset: str, out_dir: Path, config: DownloadConfig) -> bool:
@@ -134,7 +143,7 @@ def _export(
     rejected: list[dict[str, Any]] = []
     hashes: dict[str, str] = {}
     workers = config.num_workers or os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent) as pool:
         for split, files in source.files.items():
             exporter = _SplitExporter(spec, split, staging / "images", config, pool)
             rows = counted(_rows_of(spec, files, config.max_rows), None, f"raw/{spec.name} {split} rows", progress)

@@ -4,6 +4,7 @@ RapidOCR runs in worker processes of one thread each. Every result goes at once 
 picture's hash, so an interrupted run goes on where it stood and a picture seen before costs nothing.
 """
 
+import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -190,6 +191,11 @@ def _start_engine() -> None:
     import logging
 
     from rapidocr import RapidOCR
+
+    from r3pp_core.launch.orphans import die_with_parent
+
+    if multiprocessing.parent_process() is not None:
+        die_with_parent()
 
     logging.getLogger("RapidOCR").setLevel(logging.ERROR)
     _engine = RapidOCR(

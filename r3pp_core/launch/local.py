@@ -33,7 +33,7 @@ class LocalLauncher:
         """`--standalone` lets torchrun's own store bind a free port, so two launches never meet on one."""
         if job.backend == "deepspeed":
             raise UsageError(
-                "backend 'deepspeed' cannot be launched from here yet; use --backend fsdp, or start it by hand: "
+                "backend 'deepspeed' cannot be launched from here yet; start it by hand: "
                 f"deepspeed --num_gpus={self.config.num_processes} --module {job.module} --backend deepspeed ..."
             )
         torchrun = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(self.config.num_processes)]

@@ -93,10 +93,6 @@ def weights_hash(folder: Path) -> str:
     return hash_json({path.relative_to(folder).as_posix(): _file_hash(path) for path in sorted(files)})
 
 
-def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
-
-
 def _file_hash(path: Path) -> str:
     # In the Hub's cache a large file is a link to a blob that is named by its sha256.
     blob = path.resolve().name

@@ -44,7 +44,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class SmallSizes:
-    """About 2.2 million parameters; every ratio that the architecture demands is kept."""
+    """About 2 million parameters; every ratio that the architecture demands is kept."""
 
     hidden: int = 128
     layers: int = 4

@@ -27,8 +27,8 @@ def train(
 ) -> Path:
     """Train to `max_steps` or until `should_stop()`, and return the last checkpoint.
 
-    `send(kind, **fields)` gets "label_preview", "validation", "step", "checkpoint" and "done". Resuming gives the
-    losses of never having stopped. Raises R3Error for bad input; what was trained is saved before that.
+    `send(kind, **fields)` gets "label_preview", "validation", "step", "checkpoint", and "done" or "stopped". Resuming
+    gives the losses of never having stopped. Raises R3Error for bad input; what was trained is saved before that.
     """
     require_supported(config, world_size=1)
     run_dir = config.run_dir
@@ -70,7 +70,8 @@ def train(
     finally:
         ahead.close()
     final = checkpoints.checkpoint_path(run_dir, run.step)
-    send("done", checkpoint=str(final), step=run.step, stopped=run.step < config.max_steps, **metrics)
+    kind = "done" if run.step >= config.max_steps else "stopped"
+    send(kind, checkpoint=str(final), step=run.step, **metrics)
     return final
 
 

@@ -4,13 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from r3pp_core.errors import R3Error
+from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.model.collation import Batch
 from r3pp_core.training.config import TrainConfig
-
-
-class NonFiniteError(R3Error):
-    """Raised before the optimizer: the weights are those of the step before."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,8 @@ class StepResult:
 def train_step(model: Any, optimizer: Any, scaler: Any, batches: Sequence[Batch], config: TrainConfig) -> StepResult:
     """Forward, backward, clip, step. The answer loss is divided by the answer tokens of all micro-batches together.
 
-    Raises NonFiniteError naming the rows of the micro-batch whose loss, or of the step whose gradient, is not finite.
+    Raises NonFiniteLossError, before the optimizer, naming the rows of the micro-batch whose loss, or of the step whose
+    gradient, is not finite.
     """
     import torch
 
@@ -44,7 +41,7 @@ def train_step(model: Any, optimizer: Any, scaler: Any, batches: Sequence[Batch]
         losses = model(batch)
         loss = losses.total(config.losses, num_answer_tokens, share)
         if not bool(torch.isfinite(loss)):
-            raise NonFiniteError(_message("loss", float(loss), batch.row_ids))
+            raise NonFiniteLossError(_message("loss", float(loss), batch.row_ids))
         (loss if scaler is None else scaler.scale(loss)).backward()
         terms["loss"] += float(loss.detach())
         terms["ce"] += float(losses.ce_sum.detach()) / num_answer_tokens
@@ -82,7 +79,7 @@ def _update(model: Any, optimizer: Any, scaler: Any, row_ids: list[str], config:
     elif grad_norm == grad_norm and abs(grad_norm) != float("inf"):
         optimizer.step()
     else:
-        raise NonFiniteError(_message("gradient norm", grad_norm, row_ids))
+        raise NonFiniteLossError(_message("gradient norm", grad_norm, row_ids))
     return grad_norm
 
 

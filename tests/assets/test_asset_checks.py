@@ -189,3 +189,18 @@ def test_a_check_passes_on_sound_data_and_fails_on_damaged(broken, asset, check)
     result = run(workspace=broken.workspace)
     assert not result.passed
     assert result.metadata["num_problems"].value > 0 if "num_problems" in result.metadata else True
+
+
+def test_scores_on_ninety_nine_rows_are_too_few_where_the_data_are_our_own(broken):
+    """A source of the user's own may be small; the sample and the Hub's data may not."""
+    for dataset in ("screenqa", "chartqa", "infovqa"):
+        path = broken.paths.results_dir("r3") / "results.json"
+        results = json.loads(path.read_text())
+        for by_level in results["results"][dataset].values():
+            for cell in by_level.values():
+                cell["n"] = 99
+        path.write_text(json.dumps(results))
+    check = all_checks()[("evaluation/r3", "enough_rows")]
+    own = type(broken.workspace)(root=str(broken.root), profile="sample", source=None)
+    assert check(workspace=broken.workspace).passed
+    assert not check(workspace=own).passed

@@ -29,6 +29,7 @@ class EvaluateAssetConfig(dg.Config):
     split: str = "val"
     levels: list[float] = LEVELS
     rows_per_dataset: int | None = None
+    all_rows: bool = False
     damage: str = "both"
     seed: int = 0
 
@@ -41,7 +42,7 @@ class EvaluateAssetConfig(dg.Config):
                 "ablations": ablations,
                 "ablation_levels": settings.ablation_levels,
                 "levels": self.levels,
-                "rows_per_dataset": self.rows_per_dataset or settings.rows_per_dataset,
+                "rows_per_dataset": None if self.all_rows else self.rows_per_dataset or settings.rows_per_dataset,
                 "max_new_tokens": settings.max_new_tokens,
                 "damage": self.damage,
                 "seed": self.seed,

@@ -15,7 +15,7 @@ from r3pp_core.flags import merged
 from r3pp_core.launch import Job
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.resolve import difference, resolve
-from r3pp_core.training.config import TrainConfig
+from r3pp_core.training.config import TrainConfig, require_supported
 
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
 INDICES = [dg.AssetKey(["index", "text"]), dg.AssetKey(["index", "image"])]
@@ -53,6 +53,7 @@ def train_run(
     paths = RunPaths.of(workspace.paths)
     # An asset is never stopped by what an earlier config left behind: another run's checkpoints are set aside.
     resolved = resolve(name, paths, merged(config.changes(), {"run": run, "resume": "match"}))
+    require_supported(resolved, launcher.num_processes)
     changed = difference(name, paths, resolved)
     context.log.info(f"recipe {name}, changed: {json.dumps(changed) if changed else 'nothing'}")
     config_path = write_config(resolved)

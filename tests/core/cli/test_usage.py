@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from r3pp_core.cli import parser
+from r3pp_core.cli import main, parser
 from r3pp_core.cli.training import train_config
 from r3pp_core.errors import UsageError
 from r3pp_core.training.config import TrainConfig
@@ -22,6 +22,7 @@ COMMANDS = [
     "export",
     "recipe",
     "evaluate",
+    "preview",
     "demo",
     "ui",
 ]
@@ -193,3 +194,35 @@ def test_a_printed_recipe_is_a_whole_config_that_train_takes(r3pp, tmp_path):
     said = r3pp("recipe sample --workspace w")
     (tmp_path / "c.json").write_text(said.out)
     assert config_of(f"--config {tmp_path}/c.json") == config_of("--recipe sample --workspace w")
+
+
+@pytest.mark.parametrize("flags", [["--backend", "fsdp"], ["--backend", "deepspeed"], ["--num_processes", "2"]])
+def test_what_training_cannot_honour_yet_is_refused_before_anything_is_written(flags, tmp_path, capsys):
+    assert main(["train", "--output_dir", str(tmp_path / "runs"), *flags]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(capsys):
+    assert main(["train", "--output_dir", "/proc/none"]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "/proc/none" in said
+
+
+def test_pictures_that_are_not_ours_are_left_alone(tmp_path, capsys):
+    """`download` makes an images folder of its own, and never in place of another."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "holiday.jpg").write_bytes(b"mine")
+    assert main(["download", "chartqa", "--out_dir", str(tmp_path), "--source", str(tmp_path)]) == 1
+    assert "was not made by r3pp download" in capsys.readouterr().err
+    assert (tmp_path / "images" / "holiday.jpg").read_bytes() == b"mine"
+
+
+def test_preview_draws_every_operator_at_every_level(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (64, 48), "white").save(tmp_path / "a.png")
+    out = tmp_path / "sheet.png"
+    assert main(["preview", str(tmp_path / "a.png"), "--out_file", str(out), "--levels", "0", "0.8"]) == 0
+    assert Image.open(out).width > 2 * 240

@@ -59,7 +59,7 @@ def test_an_open_gate_copies_the_whole_model_with_its_scores(tmp_path, model, ev
     assert champion_weights(tmp_path / "champion") == "first"
     assert (tmp_path / "champion" / "model" / "adapter" / "adapter.safetensors").read_text() == "first"
     card = json.loads((tmp_path / "champion" / "champion.json").read_text())
-    assert card["model_hash"] == manifest.details["model_hash"]
+    assert card["model_content_hash"] == manifest.details["model_hash"]
     assert card["scores"]["chartqa r3 at level 0.8"] == {"relaxed_accuracy": 0.5, "squad_f1": 0.25}
 
 

@@ -53,7 +53,8 @@ def evaluation(tmp_path):
             (staging / "results.json").write_text(json.dumps(score_samples(samples, PRIMARY, signature=signature)))
             return Outcome(counts={"samples": len(samples)})
 
-        request = Request(f"evaluation/{name}", "1", config, {"table": table, "model": f"hash of {name}"})
+        inputs = {"table": table, "model": f"hash of {name}", "max_pixels": "1", "prompt": "p"}
+        request = Request(f"evaluation/{name}", "1", config, inputs)
         build(Target(tmp_path / name), request, write)
         return tmp_path / name
 
@@ -96,7 +97,7 @@ def test_a_second_report_does_nothing_and_another_heading_makes_it_again(tmp_pat
 @pytest.mark.parametrize(
     "fields, words",
     [
-        ({"table": "another"}, "evaluated on different tables"),
+        ({"table": "another"}, "evaluated with another table"),
         ({"rows_per_dataset": 7}, "rows_per_dataset is 7 and 500; evaluate both with the same"),
         ({"damage": "text"}, "damage is text and both"),
         ({"seed": 1}, "seed is 1 and 0"),

@@ -5,13 +5,14 @@ import math
 import pytest
 import torch  # noqa: TID253 - what is tested here is torch
 
+from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.progress import silent
 from r3pp_core.training.config import TrainConfig
 from r3pp_core.training.loop import _batch
 from r3pp_core.training.optimizer import build_optimizer, lr_factor
 from r3pp_core.training.precision import choose_precision
 from r3pp_core.training.setup import set_up
-from r3pp_core.training.step import NonFiniteError, train_step
+from r3pp_core.training.step import train_step
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_non_finite_loss_names_its_rows_and_leaves_the_weights_alone(run):
         run.model.reconstruction.prefix.null.fill_(float("nan"))
         run.model.reconstruction.latents.null.fill_(float("nan"))
     before = {name: parameter.detach().clone() for name, parameter in run.model.trainable().items()}
-    with pytest.raises(NonFiniteError, match="chartqa/train/4"):
+    with pytest.raises(NonFiniteLossError, match="chartqa/train/4"):
         train_step(run.model, run.optimizer, None, [batch_of(run, [4])], run.config)
     for name, parameter in run.model.trainable().items():
         assert torch.equal(parameter.nan_to_num(7), before[name].nan_to_num(7))
