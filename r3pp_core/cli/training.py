@@ -12,6 +12,7 @@ from r3pp_core.recipes.registry import RECIPES
 from r3pp_core.recipes.resolve import resolve
 from r3pp_core.training.config import TrainConfig, require_supported
 from r3pp_core.training.flags import read_config
+from r3pp_core.training.job import training_job
 from r3pp_core.workspace import Workspace
 
 
@@ -39,16 +40,12 @@ def add_commands(commands: Any) -> None:
 
 
 def run_train(args: Namespace) -> None:
-    from r3pp_core.launch import Job, LaunchConfig, launcher_for
+    from r3pp_core.launch import LaunchConfig, launcher_for
 
     config = train_config(args)
     require_supported(config, args.num_processes)
     launch = validated(LaunchConfig, {"launcher": args.launcher, "num_processes": args.num_processes})
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    config_path = config.run_dir / "launch_config.json"
-    config_path.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    job = Job("r3pp_core.training", ["--config", str(config_path)], config.run_dir, config.backend)
-    result = launcher_for(launch).run(job, lambda message: None, say)
+    result = launcher_for(launch).run(training_job(config), lambda message: None, say)
     last = result.last_message or {}
     say(f"train: {'stopped' if result.stopped else 'done'} at step {last.get('step')}: {last.get('checkpoint')}")
 

@@ -12,10 +12,10 @@ from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.artefact import Target, require_manifest
 from r3pp_core.flags import merged
-from r3pp_core.launch import Job
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.resolve import difference, resolve
-from r3pp_core.training.config import TrainConfig, require_supported
+from r3pp_core.training.config import require_supported
+from r3pp_core.training.job import training_job
 
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
 INDICES = [dg.AssetKey(["index", "text"]), dg.AssetKey(["index", "image"])]
@@ -56,15 +56,7 @@ def train_run(
     require_supported(resolved, launcher.num_processes)
     changed = difference(name, paths, resolved)
     context.log.info(f"recipe {name}, changed: {json.dumps(changed) if changed else 'nothing'}")
-    config_path = write_config(resolved)
-    job = Job(
-        module="r3pp_core.training",
-        args=["--config", str(config_path)],
-        run_dir=resolved.run_dir,
-        backend=resolved.backend,
-        name=f"training {run or 'r3'}",
-    )
-    result, label_preview = launcher.run(context, job)
+    result, label_preview = launcher.run(context, training_job(resolved))
     if result.stopped:
         raise dg.Failure(
             description=f"training was asked to stop; what it had is saved in {resolved.run_dir}, run again to resume",
@@ -85,14 +77,6 @@ def train_run(
             **loss_plot(resolved.run_dir / "metrics.jsonl"),
         },
     )
-
-
-def write_config(config: TrainConfig) -> Path:
-    """The whole config as the file that the training processes read."""
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    path = config.run_dir / "launch_config.json"
-    path.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return path
 
 
 def loss_plot(metrics: Path) -> dict[str, dg.MarkdownMetadataValue]:
