@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from r3pp_core.errors import R3Error
 from r3pp_core.model.config import ARMS, Arm, R3Config
 from r3pp_core.model.evidence import RowHits
-from r3pp_core.model.preparation import PreparedRow
+from r3pp_core.model.preparation import PreparedRow, RejectedRow
 from r3pp_core.model.prompt import EncodedPrompt, encode, user_text
 
 if TYPE_CHECKING:
@@ -72,6 +71,16 @@ def to_device(batch: T_co, device: str) -> T_co:
     return replace(batch, **moved)
 
 
+@dataclass(frozen=True)
+class EncodedRow:
+    row: PreparedRow
+    prompt: EncodedPrompt
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt.prompt_ids) + len(self.prompt.answer_ids)
+
+
 def collate(
     rows: Sequence[PreparedRow],
     tokenizer: Any,
@@ -81,49 +90,15 @@ def collate(
     with_answers: bool = False,
     padding_side: Literal["left", "right"] = "left",
     merge_size: int = 2,
-    max_length: int | None = None,
 ) -> Batch:
-    """Left padding for generation; training puts the answers in (`with_answers`), on either side.
-
-    Raises R3Error naming the row when its ids exceed `max_length`.
-    """
-    import torch
-
-    has_placeholders = arm.soft_tokens and config.num_soft_tokens > 0
-    encoded = [_encode(row, tokenizer, config, arm, with_answers, merge_size) for row in rows]
-    lengths = [len(prompt.prompt_ids) + len(prompt.answer_ids) for prompt in encoded]
-    for row, length in zip(rows, lengths, strict=True):
-        if max_length is not None and length > max_length:
-            raise R3Error(
-                f"row {row.row_id} needs {length} tokens, more than {max_length}; "
-                "lower max_pixels or the prompt's limits"
-            )
-    shape = (len(rows), max(lengths))
-    input_ids = np.full(shape, tokenizer.pad_token_id, np.int64)
-    attention_mask, labels = np.zeros(shape, np.int64), np.full(shape, IGNORED, np.int64)
-    for number, (prompt, length) in enumerate(zip(encoded, lengths, strict=True)):
-        first = shape[1] - length if padding_side == "left" else 0
-        answer_start, end = first + len(prompt.prompt_ids), first + length
-        input_ids[number, first:end] = prompt.prompt_ids + prompt.answer_ids
-        attention_mask[number, first:end] = 1
-        labels[number, answer_start:end] = prompt.answer_ids
-    image_token = tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    return Batch(
-        row_ids=[row.row_id for row in rows],
-        has_placeholders=has_placeholders,
-        input_ids=torch.from_numpy(input_ids),
-        attention_mask=torch.from_numpy(attention_mask),
-        mm_token_type_ids=torch.from_numpy((input_ids == image_token).astype(np.int32)),
-        labels=torch.from_numpy(labels),
-        pixel_values=torch.from_numpy(np.concatenate([row.damaged.pixel_values for row in rows])),
-        image_grid_thw=torch.tensor([row.damaged.grid_thw for row in rows]),
-        evidence=_evidence(rows, config, arm),
-    )
+    """Left padding for generation; training puts the answers in (`with_answers`), on either side."""
+    encoded = [encode_row(row, tokenizer, config, arm, with_answers, merge_size) for row in rows]
+    return collate_encoded(encoded, tokenizer, config, arm=arm, padding_side=padding_side)
 
 
-def _encode(
+def encode_row(
     row: PreparedRow, tokenizer: Any, config: R3Config, arm: Arm, with_answers: bool, merge_size: int
-) -> EncodedPrompt:
+) -> EncodedRow:
     damaged = row.damaged
     text = user_text(
         damaged.row["question"],
@@ -134,7 +109,60 @@ def _encode(
     )
     num_soft_tokens = config.num_soft_tokens if arm.soft_tokens else 0
     num_image_tokens = int(np.prod(damaged.grid_thw)) // merge_size**2
-    return encode(tokenizer, text, damaged.row["answer"] if with_answers else None, num_soft_tokens, num_image_tokens)
+    answer = damaged.row["answer"] if with_answers else None
+    return EncodedRow(row, encode(tokenizer, text, answer, num_soft_tokens, num_image_tokens))
+
+
+def split_by_length(encoded: Sequence[EncodedRow], max_length: int) -> tuple[list[EncodedRow], list[RejectedRow]]:
+    """The rows of at most `max_length` ids, answer included, and the others as rejected for `too_long`."""
+    fitting = [one for one in encoded if one.length <= max_length]
+    rejected = [
+        RejectedRow(
+            one.row.row_id,
+            "too_long",
+            f"row {one.row.row_id} needs {one.length} tokens, more than {max_length}; "
+            "raise max_length, or lower max_pixels or the prompt's limits",
+        )
+        for one in encoded
+        if one.length > max_length
+    ]
+    return fitting, rejected
+
+
+def collate_encoded(
+    encoded: Sequence[EncodedRow],
+    tokenizer: Any,
+    config: R3Config,
+    *,
+    arm: Arm = ARMS["r3"],
+    padding_side: Literal["left", "right"] = "left",
+) -> Batch:
+    """The batch of rows that `encode_row` encoded for the same arm."""
+    import torch
+
+    rows = [one.row for one in encoded]
+    shape = (len(encoded), max(one.length for one in encoded))
+    input_ids = np.full(shape, tokenizer.pad_token_id, np.int64)
+    attention_mask, labels = np.zeros(shape, np.int64), np.full(shape, IGNORED, np.int64)
+    for number, one in enumerate(encoded):
+        prompt = one.prompt
+        first = shape[1] - one.length if padding_side == "left" else 0
+        answer_start, end = first + len(prompt.prompt_ids), first + one.length
+        input_ids[number, first:end] = prompt.prompt_ids + prompt.answer_ids
+        attention_mask[number, first:end] = 1
+        labels[number, answer_start:end] = prompt.answer_ids
+    image_token = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    return Batch(
+        row_ids=[row.row_id for row in rows],
+        has_placeholders=arm.soft_tokens and config.num_soft_tokens > 0,
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(attention_mask),
+        mm_token_type_ids=torch.from_numpy((input_ids == image_token).astype(np.int32)),
+        labels=torch.from_numpy(labels),
+        pixel_values=torch.from_numpy(np.concatenate([row.damaged.pixel_values for row in rows])),
+        image_grid_thw=torch.tensor([row.damaged.grid_thw for row in rows]),
+        evidence=_evidence(rows, config, arm),
+    )
 
 
 def _evidence(rows: Sequence[PreparedRow], config: R3Config, arm: Arm) -> EvidenceBatch:

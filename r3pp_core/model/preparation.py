@@ -7,7 +7,7 @@ cuts it into patches; `retrieve` encodes a batch of damaged queries and searches
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -162,8 +162,7 @@ def patches(picture: "Image.Image", image_processor: Any, max_pixels: int) -> tu
     return np.asarray(inputs["pixel_values"], np.float32), (t, h, w)
 
 
-def refuse_nothing_usable(preparation: Preparation) -> None:
-    """Raise R3Error when not a single row of a batch could be used."""
-    if not preparation.rows:
-        first = preparation.rejected[0].message if preparation.rejected else "no rows"
-        raise R3Error(f"none of {len(preparation.rejected)} rows can be used, for example: {first}")
+def refuse_nothing_usable(rejected: Sequence[RejectedRow]) -> NoReturn:
+    """Raise R3Error when not a single row could be used: all were rejected."""
+    first = rejected[0].message if rejected else "no rows"
+    raise R3Error(f"none of {len(rejected)} rows can be used, for example: {first}")

@@ -41,6 +41,7 @@ class StepLog:
         self.send("label_preview", row_id=batch.row_ids[0], text=text[:MAX_PREVIEW_CHARS])
 
     def rejected(self, rows: list[RejectedRow]) -> None:
+        """Named and counted each time, in a step or in a validation."""
         for row in rows:
             self.num_rejected += 1
             self.progress(f"training: left out {row.row_id}: {row.message}")

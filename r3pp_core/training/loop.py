@@ -6,11 +6,11 @@ from pathlib import Path
 
 from r3pp_core.corruption.curriculum import level_at
 from r3pp_core.errors import R3Error
-from r3pp_core.model.collation import Batch, collate, to_device
-from r3pp_core.model.preparation import Preparation, refuse_nothing_usable
+from r3pp_core.model.preparation import refuse_nothing_usable
 from r3pp_core.progress import Progress, silent
 from r3pp_core.training import checkpoints
 from r3pp_core.training.ahead import StepsAhead
+from r3pp_core.training.batches import step_batches
 from r3pp_core.training.config import TrainConfig, require_supported
 from r3pp_core.training.log import Send, StepLog
 from r3pp_core.training.optimizer import set_rates
@@ -44,7 +44,7 @@ def train(
         while True:
             is_last = run.step >= config.max_steps or should_stop()
             if run.val_rows and (is_last or run.step % config.eval_every == 0):
-                metrics = validation_loss(run.model, run.preparer, run.val_rows, config)
+                metrics = validation_loss(run.model, run.preparer, run.val_rows, config, log.rejected)
                 log.validation(run.step, metrics)
             if saved != run.step and (is_last or (run.step and run.step % config.save_every == 0)):
                 path = _save(run, run_dir, metrics)
@@ -54,10 +54,11 @@ def train(
                 break
             waiting_since = time.monotonic()
             prepared = ahead.take()
-            batches = [_batch(run, part) for part in prepared if _usable(part, log)]
+            batches, rejected = step_batches(run.model, prepared, config.max_length)
             waited_s = time.monotonic() - waiting_since
+            log.rejected(rejected)
             if not batches:
-                refuse_nothing_usable(prepared[0])
+                refuse_nothing_usable(rejected)
             log.label_preview(run.model.tokenizer, batches[0])
             lr = set_rates(run.optimizer, run.step, config)
             result = train_step(run.model, run.optimizer, run.scaler, batches, config)
@@ -107,21 +108,3 @@ def _steps_ahead(run: Training) -> StepsAhead:
         num_workers=config.num_workers,
         lookahead=config.lookahead,
     )
-
-
-def _batch(run: Training, prepared: Preparation) -> Batch:
-    batch = collate(
-        prepared.rows,
-        run.model.tokenizer,
-        run.model.config,
-        with_answers=True,
-        padding_side="right",
-        merge_size=run.model.merge_size,
-        max_length=run.config.max_length,
-    )
-    return to_device(batch, run.model.device)
-
-
-def _usable(prepared: Preparation, log: StepLog) -> bool:
-    log.rejected(prepared.rejected)
-    return bool(prepared.rows)

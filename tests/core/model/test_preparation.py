@@ -127,7 +127,7 @@ def test_a_picture_that_cannot_be_used_is_rejected_with_its_reason(preparer, dat
         ("out", "picture_missing"),
     ]
     with pytest.raises(R3Error, match=r"none of 1 rows.*no\.png"):
-        refuse_nothing_usable(preparer.prepare([missing], level=0.0))
+        refuse_nothing_usable(preparer.prepare([missing], level=0.0).rejected)
 
 
 def test_encoders_of_other_sizes_than_the_models_are_refused(data, shared_backbone, retriever):

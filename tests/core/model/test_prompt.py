@@ -3,8 +3,7 @@
 import pytest
 from prepared_rows import prepared_row, small_config
 
-from r3pp_core.errors import R3Error
-from r3pp_core.model.collation import IGNORED, collate
+from r3pp_core.model.collation import IGNORED, collate, encode_row, split_by_length
 from r3pp_core.model.config import ARMS, PromptConfig
 from r3pp_core.model.prompt import SYSTEM, encode, evidence_text, user_text
 
@@ -73,7 +72,14 @@ def test_each_arm_shows_the_model_what_its_name_says(shared_backbone, arm, ocr, 
     assert bool(batch.evidence.image_mask.any()) is (arm not in ("base", "base_ocr", "r3-no_image_evidence"))
 
 
-def test_a_row_longer_than_the_context_is_named(shared_backbone):
-    row = prepared_row(shared_backbone.image_processor, 3, answer="word " * 100)
-    with pytest.raises(R3Error, match=r"chartqa/train/3 needs \d+ tokens, more than 120"):
-        collate([row], shared_backbone.tokenizer, small_config(), with_answers=True, max_length=120)
+def test_rows_of_more_ids_than_allowed_are_parted_from_the_others_and_named(shared_backbone):
+    answers = {1: "word " * 100, 2: "7", 3: "8"}
+    rows = [prepared_row(shared_backbone.image_processor, number, answer=text) for number, text in answers.items()]
+    encoded = [encode_row(row, shared_backbone.tokenizer, small_config(), ARMS["r3"], True, 2) for row in rows]
+    longest_of_the_others = max(one.length for one in encoded[1:])
+    fitting, rejected = split_by_length(encoded, longest_of_the_others)
+    assert [one.row.row_id for one in fitting] == ["chartqa/train/2", "chartqa/train/3"]
+    assert [(row.row_id, row.reason) for row in rejected] == [("chartqa/train/1", "too_long")]
+    assert (
+        f"needs {encoded[0].length} tokens, more than {longest_of_the_others}; raise max_length" in rejected[0].message
+    )

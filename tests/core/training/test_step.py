@@ -7,8 +7,8 @@ import torch  # noqa: TID253 - what is tested here is torch
 
 from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.progress import silent
+from r3pp_core.training.batches import training_batch
 from r3pp_core.training.config import TrainConfig
-from r3pp_core.training.loop import _batch
 from r3pp_core.training.optimizer import build_optimizer, lr_factor
 from r3pp_core.training.precision import choose_precision
 from r3pp_core.training.setup import set_up
@@ -22,7 +22,8 @@ def run(small_run):
 
 
 def batch_of(run, numbers):
-    return _batch(run, run.preparer.prepare([run.train_rows.row(number) for number in numbers], level=0.5))
+    prepared = run.preparer.prepare([run.train_rows.row(number) for number in numbers], level=0.5)
+    return training_batch(run.model, prepared, run.config.max_length)[0]
 
 
 class KeepGradients:

@@ -115,6 +115,52 @@ def test_a_missing_picture_is_left_out_and_named(small_run, world, tmp_path):
     assert rejected[0]["reason"] == "picture_missing"
 
 
+def with_long_answers(table, folder, *numbers):
+    """A copy of a table in which the answers of these lines do not fit into 300 tokens."""
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    for number in numbers:
+        rows[number]["answer"] = "many " * 400
+    copy = folder / table.name
+    copy.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(copy)
+
+
+def test_a_row_that_is_too_long_is_left_out_of_its_step_and_named(small_run, world, tmp_path):
+    """Forty draws from ten rows meet it for certain."""
+    told = []
+    table = with_long_answers(world / "train.jsonl", tmp_path, 4)
+    train(
+        small_run(train_jsonl=table, max_length=300, batch_size=5),
+        send=lambda kind, **fields: told.append((kind, fields)),
+    )
+    rejected = [fields for kind, fields in told if kind == "rejected"]
+    steps = [fields for kind, fields in told if kind == "step"]
+    assert {(fields["row_id"], fields["reason"]) for fields in rejected} == {("chartqa/train/4", "too_long")}
+    assert [step["step"] for step in steps] == [1, 2, 3, 4]
+    assert sum(step["num_rows"] for step in steps) == 40 - len(rejected)
+    assert steps[-1]["num_rejected"] == len(rejected)
+
+
+def test_a_validation_row_that_is_too_long_is_left_out_and_named(small_run, world, tmp_path):
+    told = []
+    table = with_long_answers(world / "val.jsonl", tmp_path, 1)
+    train(
+        small_run(val_jsonl=table, max_length=300, max_steps=1, eval_rows=2, eval_every=5),
+        send=lambda kind, **fields: told.append((kind, fields)),
+    )
+    assert [fields["val_rows"] for kind, fields in told if kind == "validation"] == [1, 1]
+    assert [fields["row_id"] for kind, fields in told if kind == "rejected"] == ["chartqa/train/11"] * 2
+
+
+@pytest.mark.parametrize("table, numbers", [("train", range(10)), ("val", range(2))])
+def test_when_not_a_single_row_is_short_enough_the_run_ends_with_one_named(small_run, world, tmp_path, table, numbers):
+    path = with_long_answers(world / f"{table}.jsonl", tmp_path, *numbers)
+    with pytest.raises(
+        R3Error, match=r"none of 2 rows can be used, for example: row .* needs \d+ tokens, more than 300"
+    ):
+        train(small_run(**{f"{table}_jsonl": path}, max_length=300, eval_rows=2))
+
+
 def test_what_was_trained_is_saved_when_a_later_row_stops_the_run(small_run):
     def fail_at_third(kind, **fields):
         if kind == "step" and fields["step"] == 3:
