@@ -1,4 +1,4 @@
-"""What decides the bytes of an index, and what decides the answer of a search."""
+"""What decides the bytes of an index."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,13 +19,3 @@ class IndexConfig(BaseModel):
     seed: int = 0
     num_recall_queries: int = Field(default=200, ge=1)
     device: str = "cpu"
-
-
-class SearchConfig(BaseModel):
-    """How evidence is searched; its fields are arguments of `Index.search` (METHOD 4: k = 3, temperature 1)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    k: int = Field(default=3, ge=1)
-    min_score: float | None = None
-    temperature: float = Field(default=1.0, gt=0)
