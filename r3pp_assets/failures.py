@@ -1,4 +1,4 @@
-"""Errors that a user can mend reach the UI as their one sentence, and are not retried."""
+"""Errors that a user can mend reach the UI as their one sentence. A retry policy applies only where a retry helps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from r3pp_core.errors import R3Error
+from r3pp_core.launch.failures import LaunchFailed
 
 
 @contextmanager
@@ -13,4 +14,5 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except R3Error as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        retry_helps = isinstance(error, LaunchFailed) and error.retry_helps
+        raise dg.Failure(description=str(error), allow_retries=retry_helps) from error
