@@ -7,20 +7,25 @@ from pydantic import BaseModel, ConfigDict, Field
 LEVELS = [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
-class EvaluateConfig(BaseModel):
-    """A robustness sweep. An arm is a way to ask the model (see r3pp_core.model.config.ARMS)."""
+class SweepConfig(BaseModel):
+    """What holds of every sweep, whatever is asked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    arms: list[str] = Field(["r3"], description="evaluated at every level")
     levels: list[float] = Field(LEVELS, description="damage levels in 0..1")
+    damage: Literal["image", "text", "both"] = Field("both", description="what is damaged")
+    batch_size: int = Field(32, ge=1, description="rows generated together")
+    seed: int = Field(0, description="seed of row choice, damage and intervals")
+
+
+class EvaluateConfig(SweepConfig):
+    """A robustness sweep. An arm is a way to ask the model (see r3pp_core.model.config.ARMS)."""
+
+    arms: list[str] = Field(["r3"], description="evaluated at every level")
     ablations: list[str] = Field([], description="arms evaluated at ablation_levels only")
     ablation_levels: list[float] = Field([0.0, 0.8], description="levels of the ablations")
     rows_per_dataset: int | None = Field(500, ge=1, description="stratified by picture; none: all rows")
-    damage: Literal["image", "text", "both"] = Field("both", description="what is damaged")
-    batch_size: int = Field(32, ge=1, description="rows generated together")
     max_new_tokens: int = Field(32, ge=1, description="longest answer")
-    seed: int = Field(0, description="seed of row choice, damage and intervals")
 
     def arms_at(self, level: float) -> list[str]:
         return [

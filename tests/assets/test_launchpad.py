@@ -3,10 +3,13 @@
 import dagster as dg
 import pytest
 
+from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig
 from r3pp_assets.defs.experiment.assets import run_name
 from r3pp_assets.defs.train.run import TrainAssetConfig
 from r3pp_core.errors import UsageError
+from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.flags import merged
+from r3pp_core.profiles import PROFILES
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.resolve import difference, resolve
 from r3pp_core.workspace import Workspace
@@ -43,6 +46,40 @@ def test_nonsense_is_refused_naming_the_field(paths, changes):
 def test_an_unknown_recipe_is_refused_naming_the_known(paths):
     with pytest.raises(UsageError, match="sample"):
         resolve("none", paths, {})
+
+
+def test_the_evaluations_launchpad_shows_each_field_of_the_sweep_with_its_description():
+    shown = EvaluateAssetConfig.to_config_schema().as_field().config_type.fields
+    assert set(shown) == set(EvaluateConfig.model_fields) - {"arms", "ablations"} | {"split", "all_rows"}
+    for name, field in shown.items():
+        assert field.description, name
+        if name in EvaluateConfig.model_fields:
+            assert field.description.startswith(EvaluateConfig.model_fields[name].description.split(";")[0])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_empty_fields_of_an_evaluation_mean_the_profile(profile):
+    settings = PROFILES[profile]
+    config = EvaluateAssetConfig().resolved(settings, ["base"], ["base_ocr"])
+    assert config == EvaluateConfig(
+        arms=["base"],
+        ablations=["base_ocr"],
+        rows_per_dataset=settings.rows_per_dataset,
+        ablation_levels=settings.ablation_levels,
+        max_new_tokens=settings.max_new_tokens,
+    )
+
+
+def test_given_fields_of_an_evaluation_win_over_the_profile():
+    given = {"rows_per_dataset": 3, "ablation_levels": [0.4], "max_new_tokens": 5, "batch_size": 2, "damage": "text"}
+    config = EvaluateAssetConfig(**given).resolved(PROFILES["sample"], ["r3"], [])
+    assert config.model_dump(include=set(given)) == given
+    assert EvaluateAssetConfig(all_rows=True).resolved(PROFILES["sample"], ["r3"], []).rows_per_dataset is None
+
+
+def test_a_number_that_an_evaluation_refuses_is_named():
+    with pytest.raises(UsageError, match=r"max_new_tokens: .* \(got 0\)"):
+        EvaluateAssetConfig(max_new_tokens=0).resolved(PROFILES["sample"], ["r3"], [])
 
 
 @pytest.mark.parametrize("name", ["r3", "step_100", "../escape", "a/b", "", "replaced"])

@@ -1,8 +1,10 @@
 """Base and R3 under damage, the report over both, and the champion."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from r3pp_assets.defs.evaluate.tables import curves_markdown, results_table
 from r3pp_assets.failures import user_errors
@@ -11,9 +13,11 @@ from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.evaluation import champion as champion_stage
 from r3pp_core.evaluation import reporting as report_stage
 from r3pp_core.evaluation import sweep as stage
-from r3pp_core.evaluation.config import LEVELS, EvaluateConfig
+from r3pp_core.evaluation.config import EvaluateConfig, SweepConfig
 from r3pp_core.evaluation.subjects import Subject
+from r3pp_core.flags import validated
 from r3pp_core.model.config import R3Config
+from r3pp_core.profiles import Profile
 from r3pp_core.workspace import Workspace
 
 TABLES = [dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])]
@@ -23,31 +27,27 @@ BACKBONE = dg.AssetKey(["models", "backbone"])
 R3_MODEL = dg.AssetKey(["model", "r3"])
 
 
-class EvaluateAssetConfig(dg.Config):
+def of_the_profile(name: str) -> Any:
+    """A field of EvaluateConfig that may stay empty."""
+    return Field(None, description=f"{EvaluateConfig.model_fields[name].description}; empty: the profile's")
+
+
+class EvaluateAssetConfig(SweepConfig, dg.Config):
     """What is evaluated. Base and R3 must be given the same, or the report refuses to compare them."""
 
-    split: str = "val"
-    levels: list[float] = LEVELS
-    rows_per_dataset: int | None = None
-    all_rows: bool = False
-    damage: str = "both"
-    seed: int = 0
+    # Not EvaluateConfig itself: the asset names the arms, and there an empty rows_per_dataset means all rows.
+    split: str = Field("val", description="the table that is asked: val or test")
+    all_rows: bool = Field(False, description="every row of the table, whatever rows_per_dataset says")
+    rows_per_dataset: int | None = Field(None, description="stratified by picture; empty: the profile's")
+    ablation_levels: list[float] | None = of_the_profile("ablation_levels")
+    max_new_tokens: int | None = of_the_profile("max_new_tokens")
 
-    def resolved(self, workspace: WorkspaceResource, arms: list[str], ablations: list[str]) -> EvaluateConfig:
-        """The sweep's config; an empty number of rows means the profile's."""
-        settings = workspace.settings
-        return EvaluateConfig.model_validate(
-            {
-                "arms": arms,
-                "ablations": ablations,
-                "ablation_levels": settings.ablation_levels,
-                "levels": self.levels,
-                "rows_per_dataset": None if self.all_rows else self.rows_per_dataset or settings.rows_per_dataset,
-                "max_new_tokens": settings.max_new_tokens,
-                "damage": self.damage,
-                "seed": self.seed,
-            }
-        )
+    def resolved(self, settings: Profile, arms: list[str], ablations: list[str]) -> EvaluateConfig:
+        """The sweep's config. Raises UsageError for a number that it refuses."""
+        profile = {name: getattr(settings, name) for name in ("rows_per_dataset", "ablation_levels", "max_new_tokens")}
+        given = self.model_dump(exclude={"split", "all_rows"}, exclude_none=True)
+        rows = {"rows_per_dataset": None} if self.all_rows else {}
+        return validated(EvaluateConfig, {**profile, **given, **rows, "arms": arms, "ablations": ablations})
 
 
 def run_evaluation(
@@ -65,7 +65,7 @@ def run_evaluation(
         paths.merged(config.split),
         paths.image_root,
         out_dir,
-        config.resolved(workspace, arms, ablations),
+        config.resolved(workspace.settings, arms, ablations),
         context.log.info,
     )
     results = report_stage.read_results(out_dir)
