@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,38 +23,6 @@ _JPEG_QUALITY: Final = 82
 DamagedImage = Callable[[Mapping[str, Any]], "Image.Image"]
 
 
-def write_report(
-    results: Mapping[str, Any],
-    samples: Iterable[Mapping[str, Any]],
-    out_path: Path,
-    image_root: Path,
-    heading: str | None = None,
-    damaged_image: DamagedImage | None = None,
-) -> None:
-    """Write the page of `score_samples`' results to `out_path`, whole or not at all.
-
-    `samples` are those that were scored; twelve of them become cases. `damaged_image(sample)` draws the
-    picture as the model saw it. A picture that cannot be opened is said in its case. `heading` becomes a
-    banner on top.
-
-    Raises:
-        R3Error: `out_path` cannot be written.
-    """
-    page = render_report(results, samples, image_root, heading, damaged_image)
-    draft = out_path.with_name(f".{out_path.name}.{os.getpid()}.draft")
-    try:
-        out_path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(out_path)
-    except OSError as error:
-        raise R3Error(f"cannot write the report {out_path}: {error.strerror}; choose another place") from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def render_report(
     results: Mapping[str, Any],
     samples: Iterable[Mapping[str, Any]],
@@ -63,7 +30,11 @@ def render_report(
     heading: str | None = None,
     damaged_image: DamagedImage | None = None,
 ) -> str:
-    """The page as one HTML text; every value is escaped by the template engine."""
+    """The page of `score_samples`' results as one HTML text; every value is escaped by the template engine.
+
+    `samples` are those that were scored; twelve of them become cases. `damaged_image(sample)` draws the picture as the
+    model saw it. A picture that cannot be opened is said in its case. `heading` becomes a banner on top.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

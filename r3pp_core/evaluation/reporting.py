@@ -9,7 +9,7 @@ from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, requir
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.metrics import METRICS_VERSION
-from r3pp_core.evaluation.report import write_report
+from r3pp_core.evaluation.report import render_report
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
 from r3pp_core.jsonl import read_jsonl
@@ -47,9 +47,8 @@ def make_report(
         samples = [sample for folder in evaluation_dirs for sample in read_jsonl(folder / "samples.jsonl")]
         results = score_samples(samples, primary=PRIMARY, seed=config.seed, signature=_signature(evaluation_dirs))
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        write_report(
-            results, samples, staging / "report.html", image_root, heading, damaged_picture(image_root, config)
-        )
+        page = render_report(results, samples, image_root, heading, damaged_picture(image_root, config))
+        (staging / "report.html").write_text(page, encoding="utf-8")
         return Outcome(counts={"samples": len(samples)})
 
     return build(Target(out_dir), request, make, force=force, progress=progress)

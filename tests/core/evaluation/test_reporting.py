@@ -1,6 +1,7 @@
 """Evaluations are put side by side only when they asked the same."""
 
 import json
+import resource
 
 import pytest
 from PIL import Image
@@ -92,6 +93,30 @@ def test_a_second_report_does_nothing_and_another_heading_makes_it_again(tmp_pat
     assert make_report(folders, image_root, tmp_path / "report", progress=said.append) == first
     assert "nothing to do" in said[-1]
     assert make_report(folders, image_root, tmp_path / "report", "other").content_hash != first.content_hash
+
+
+@pytest.fixture
+def only_small_files():
+    """The kernel refuses to write beyond 30,000 bytes of a file, as a full disk would: enough for the scores only."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def first_report(tmp_path, evaluation, image_root):
+    make_report([evaluation("base"), evaluation("r3")], image_root, tmp_path / "report", "first")
+    return tmp_path / "report"
+
+
+def test_the_old_report_stays_whole_when_the_new_page_cannot_be_written(first_report, image_root, only_small_files):
+    before = {path: path.read_bytes() for path in first_report.iterdir()}
+    assert len(before[first_report / "results.json"]) < 30_000 < len(before[first_report / "report.html"])
+    with pytest.raises(R3Error, match=r"report: cannot write .*/report: File too large"):
+        make_report([first_report.parent / name for name in ("base", "r3")], image_root, first_report, "second")
+    after = {path: path.read_bytes() for path in first_report.iterdir() if path.suffix}
+    assert after == {path: data for path, data in before.items() if path.suffix}
 
 
 @pytest.mark.parametrize(
