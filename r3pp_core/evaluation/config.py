@@ -16,6 +16,7 @@ class SweepConfig(BaseModel):
     damage: Literal["image", "text", "both"] = Field("both", description="what is damaged")
     batch_size: int = Field(32, ge=1, description="rows generated together")
     seed: int = Field(0, description="seed of row choice, damage and intervals")
+    text_overlap: bool = Field(False, description="BLEU and ROUGE-L besides (needs the extra overlap)")
 
 
 class EvaluateConfig(SweepConfig):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from r3pp_core.errors import R3Error
-from r3pp_core.evaluation.metrics import METRICS
+from r3pp_core.evaluation.metrics import METRICS, Metric
 
 SUBSETS: Final[dict[Any, str]] = {0: "human", 1: "augmented"}
 """`meta.human_or_machine` of HuggingFaceM4/ChartQA (0 human, 1 machine) by the names in ChartQA's tables."""
@@ -19,7 +19,7 @@ _REQUIRED: Final = ("id", "dataset", "arm", "level", "image_sha256", "answers", 
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """What scoring keeps of a sample: `scores` follow the order of METRICS."""
+    """What scoring keeps of a sample: `scores` follow the order of its metric set, METRICS first."""
 
     id: str
     picture: str
@@ -32,13 +32,13 @@ ByLevel = Mapping[float, Sequence[ScoredRow]]  # rows in the order of their ids
 Arms = Mapping[str, ByLevel]
 
 
-def score_row(sample: Mapping[str, Any]) -> dict[str, float]:
+def score_row(sample: Mapping[str, Any], functions: Mapping[str, Metric]) -> dict[str, float]:
     """Every metric of one sample that has reference answers.
 
     Raises:
         R3Error: the sample has no reference answer.
     """
-    return {name: metric(sample["prediction"], sample["answers"]) for name, metric in METRICS.items()}
+    return {name: metric(sample["prediction"], sample["answers"]) for name, metric in functions.items()}
 
 
 def level_key(level: float) -> str:
@@ -48,6 +48,7 @@ def level_key(level: float) -> str:
 
 def group_samples(
     samples: Iterable[Mapping[str, Any]],
+    functions: Mapping[str, Metric],
 ) -> tuple[Mapping[str, Arms], dict[str, dict[str, int]]]:
     """Scored rows by data set, arm and level, each list in the order of ids; and the counts of rows.
 
@@ -73,7 +74,7 @@ def group_samples(
             )
         key = (sample["prediction"], tuple(sample["answers"]))
         if key not in scored:
-            scored[key] = tuple(score_row(sample).values())
+            scored[key] = tuple(score_row(sample, functions).values())
         rows[sample["id"]] = _scored_row(sample, scored[key])
     if not ids:
         raise R3Error("there is no sample to score; run the evaluation first")
@@ -93,7 +94,7 @@ def group_samples(
 
 
 def column(rows: Sequence[ScoredRow], metric: str) -> np.ndarray:
-    """Scores (n,) of one metric."""
+    """Scores (n,) of one metric of METRICS."""
     return np.array([row.scores[list(METRICS).index(metric)] for row in rows])
 
 

@@ -40,7 +40,7 @@ def relaxed_accuracy(prediction: str, references: Sequence[str]) -> float:
     Raises:
         R3Error: `references` is empty.
     """
-    _require_references(references)
+    require_references(references)
     return float(any(_relaxed_match(prediction.strip(), reference.strip()) for reference in references))
 
 
@@ -53,7 +53,7 @@ def anls(prediction: str, references: Sequence[str]) -> float:
     Raises:
         R3Error: `references` is empty.
     """
-    _require_references(references)
+    require_references(references)
     guess = normalize_space(prediction)
     return max(_anls_one(guess, normalize_space(reference)) for reference in references)
 
@@ -66,7 +66,7 @@ def squad_em(prediction: str, references: Sequence[str]) -> float:
     Raises:
         R3Error: `references` is empty.
     """
-    _require_references(references)
+    require_references(references)
     if prediction == NO_ANSWER:
         return float(NO_ANSWER in references)
     return float(normalize_squad(prediction) in {normalize_squad(text) for text in _answered(references)})
@@ -80,7 +80,7 @@ def squad_f1(prediction: str, references: Sequence[str]) -> float:
     Raises:
         R3Error: `references` is empty.
     """
-    _require_references(references)
+    require_references(references)
     if prediction == NO_ANSWER:
         return float(NO_ANSWER in references)
     guess = normalize_squad(prediction).split()
@@ -95,7 +95,7 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
     Raises:
         R3Error: `references` is empty.
     """
-    _require_references(references)
+    require_references(references)
     return float(normalize_space(prediction) in {normalize_space(text) for text in references})
 
 
@@ -107,7 +107,7 @@ def token_f1(prediction: str, references: Sequence[str]) -> float:
     Raises:
         R3Error: `references` is empty.
     """
-    _require_references(references)
+    require_references(references)
     guess = normalize_space(prediction).split()
     return max(_token_f1_one(guess, normalize_space(text).split()) for text in references)
 
@@ -158,7 +158,7 @@ def edit_distance(a: str, b: str) -> int:
     return row[-1]
 
 
-def _require_references(references: Sequence[str]) -> None:
+def require_references(references: Sequence[str]) -> None:
     if isinstance(references, str):
         raise R3Error(f"the references are one string, {references[:60]!r}; pass a list of strings")
     if not references:

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRIC_TITLES: Final = {"anls": "ANLS", "squad_em": "SQuAD EM", "squad_f1": "SQuAD F1", "token_f1": "token F1"}
+METRIC_TITLES: Final = {
+    "anls": "ANLS",
+    "squad_em": "SQuAD EM",
+    "squad_f1": "SQuAD F1",
+    "token_f1": "token F1",
+    "bleu": "BLEU",
+    "rouge_l": "ROUGE-L",
+}
 ARM_TITLES: Final = {BASE: "base", "base_ocr": "base + OCR text", R3: "R3"}
 _ARM_STYLES: Final[dict[str, dict[str, Any]]] = {
     BASE: {"color": "#D55E00", "marker": "s", "linestyle": "--"},

@@ -8,7 +8,7 @@ from typing import Any
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.config import EvaluateConfig
-from r3pp_core.evaluation.metrics import METRICS_VERSION
+from r3pp_core.evaluation.metric_set import chosen_metrics
 from r3pp_core.evaluation.report import render_report
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
@@ -17,7 +17,7 @@ from r3pp_core.progress import Progress, silent
 
 CODE_VERSION = "1"
 # A difference in one of these makes two evaluations incomparable.
-MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed")
+MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed", "text_overlap")
 
 
 def make_report(
@@ -35,17 +35,18 @@ def make_report(
     """
     manifests = {folder.name: require_manifest(Target(folder), "r3pp evaluate") for folder in evaluation_dirs}
     _check_agreement(manifests)
+    config = EvaluateConfig.model_validate(next(iter(manifests.values())).config)
+    metrics = chosen_metrics(config.text_overlap)
     request = Request(
         stage="report",
-        code_version=f"{CODE_VERSION}+metrics{METRICS_VERSION}",
+        code_version=f"{CODE_VERSION}+metrics{metrics.version}",
         config={"heading": heading},
         inputs={name: manifest.content_hash for name, manifest in manifests.items()},
     )
 
     def make(staging: Path) -> Outcome:
-        config = EvaluateConfig.model_validate(next(iter(manifests.values())).config)
         samples = [sample for folder in evaluation_dirs for sample in read_jsonl(folder / "samples.jsonl")]
-        results = score_samples(samples, primary=PRIMARY, seed=config.seed, signature=_signature(evaluation_dirs))
+        results = score_samples(samples, PRIMARY, config.seed, _signature(evaluation_dirs), metrics)
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         page = render_report(results, samples, image_root, heading, damaged_picture(image_root, config))
         (staging / "report.html").write_text(page, encoding="utf-8")
@@ -56,12 +57,15 @@ def make_report(
 
 def _check_agreement(manifests: dict[str, Manifest]) -> None:
     first_name, first = next(iter(manifests.items()))
+    first_config = EvaluateConfig.model_validate(first.config)
     for name, manifest in manifests.items():
+        config = EvaluateConfig.model_validate(manifest.config)
         for key in MUST_AGREE:
-            if manifest.config[key] != first.config[key]:
+            value, wanted = getattr(config, key), getattr(first_config, key)
+            if value != wanted:
                 raise R3Error(
-                    f"{name} and {first_name} cannot be compared: {key} is {manifest.config[key]} and "
-                    f"{first.config[key]}; evaluate both with the same"
+                    f"{name} and {first_name} cannot be compared: {key} is {value} and {wanted}; "
+                    "evaluate both with the same"
                 )
         for key in ("table", "max_pixels", "prompt"):
             if manifest.inputs[key] != first.inputs[key]:

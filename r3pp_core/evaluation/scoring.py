@@ -13,8 +13,9 @@ from r3pp_core.errors import R3Error
 from r3pp_core.evaluation import statistics
 from r3pp_core.evaluation.comparison import BASE, R3, by_operator, differences, robustness
 from r3pp_core.evaluation.grouping import SUBSETS, ScoredRow, group_samples, level_key
-from r3pp_core.evaluation.metrics import METRICS, METRICS_VERSION
-from r3pp_core.evaluation.signature import METRICS_SIGNATURE, short_signature
+from r3pp_core.evaluation.metric_set import ALWAYS, MetricSet
+from r3pp_core.evaluation.metrics import METRICS
+from r3pp_core.evaluation.signature import short_signature
 
 
 def score_samples(
@@ -22,18 +23,19 @@ def score_samples(
     primary: Mapping[str, str],
     seed: int = 0,
     signature: Mapping[str, Any] | None = None,
+    metrics: MetricSet = ALWAYS,
 ) -> dict[str, Any]:
     """All results of a run, as one JSON-able dict; the same samples in any order give the same results.
 
     `primary` names the leading metric of each data set. `signature` says what was evaluated (data hash, model
     hash, prompt, max_pixels, decoding); a value may be a mapping by data set or by arm. Rows without answers
-    are counted under "n-samples" and never scored.
+    are counted under "n-samples" and never scored. A data set is led by one of METRICS, whatever `metrics` adds.
 
     Raises:
         R3Error: no samples, a sample without a field, a repeated row, a data set without a primary metric, or
             a row that one of two compared arms or levels lacks.
     """
-    groups, num_samples = group_samples(samples)
+    groups, num_samples = group_samples(samples, metrics.functions)
     for dataset in num_samples:
         if primary.get(dataset) not in METRICS:
             raise R3Error(
@@ -45,7 +47,7 @@ def score_samples(
         "results": {
             dataset: {
                 arm: {
-                    level_key(level): _score_group(rows, seed, dataset, arm, described)
+                    level_key(level): _score_group(rows, seed, dataset, arm, described, metrics)
                     for level, rows in by_level.items()
                 }
                 for arm, by_level in arms.items()
@@ -57,9 +59,9 @@ def score_samples(
         "operators": {d: by_operator(arms, primary[d], seed) for d, arms in groups.items()},
         "primary": {dataset: primary[dataset] for dataset in num_samples},
         "n-samples": num_samples,
-        "versions": dict.fromkeys(METRICS, METRICS_VERSION),
-        "higher_is_better": dict.fromkeys(METRICS, True),
-        "signature": {**described, **METRICS_SIGNATURE},
+        "versions": dict(metrics.versions),
+        "higher_is_better": dict.fromkeys(metrics.functions, True),
+        "signature": {**described, **metrics.signature},
         "bootstrap": {
             "unit": "picture",
             "num_resamples": statistics.NUM_RESAMPLES,
@@ -70,9 +72,9 @@ def score_samples(
 
 
 def _score_group(
-    rows: Sequence[ScoredRow], seed: int, dataset: str, arm: str, signature: Mapping[str, Any]
+    rows: Sequence[ScoredRow], seed: int, dataset: str, arm: str, signature: Mapping[str, Any], metrics: MetricSet
 ) -> dict[str, Any]:
-    signatures = {metric: short_signature(metric, dataset, arm, signature) for metric in METRICS}
+    signatures = {metric: short_signature(metric, dataset, arm, signature, metrics) for metric in metrics.functions}
     subsets = {name: [row for row in rows if row.subset == name] for name in SUBSETS.values()}
     return {
         **_score_metrics(rows, seed, signatures),
@@ -92,7 +94,7 @@ def _score_metrics(rows: Sequence[ScoredRow], seed: int, signatures: Mapping[str
         "num_pictures": len(set(pictures)),
         "metrics": {
             name: {**asdict(interval), "signature": signatures[name]}
-            for name, interval in zip(METRICS, intervals, strict=True)
+            for name, interval in zip(signatures, intervals, strict=True)
         },
     }
 

@@ -9,25 +9,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from r3pp_core.artefact import hash_json
-from r3pp_core.evaluation.metrics import METRICS_VERSION, NORMALISATION
-
-METRICS_SIGNATURE: Final[dict[str, Any]] = {
-    "metrics_version": METRICS_VERSION,
-    "normalisation": NORMALISATION,
-}
-"""The part of every signature that this package fills in; one passed in by a caller is replaced."""
+from r3pp_core.evaluation.metric_set import MetricSet
 
 _LONGEST_PLAIN_VALUE: Final = 40  # characters; longer values, such as prompts, appear as a hash
 
 
-def short_signature(metric: str, dataset: str, arm: str, signature: Mapping[str, Any]) -> str:
+def short_signature(metric: str, dataset: str, arm: str, signature: Mapping[str, Any], metrics: MetricSet) -> str:
     """The signature of one score on one line, `anls|v:1.0|norm:...|data_hash:...`, keys in sorted order.
 
     A mapping with the data set, the arm, or the arm's family ("r3" of "r3-no_gate") among its keys gives that
     entry.
     """
-    parts = [metric, f"v:{METRICS_VERSION}", f"norm:{NORMALISATION[metric]}"]
-    for key in sorted(signature.keys() - METRICS_SIGNATURE.keys()):
+    parts = [metric, f"v:{metrics.versions[metric]}", f"norm:{metrics.normalisation[metric]}"]
+    for key in sorted(signature.keys() - metrics.signature.keys()):
         value = signature[key]
         if isinstance(value, Mapping):
             owners = (arm, dataset, re.split("[-_]", arm)[0])

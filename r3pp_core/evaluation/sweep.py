@@ -4,27 +4,41 @@ An evaluation is an artefact: samples.jsonl with everything about every answer, 
 """
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of, hash_json
+from r3pp_core.artefact import (
+    Manifest,
+    Outcome,
+    Request,
+    Target,
+    build,
+    content_hash_of,
+    hash_json,
+    is_whole,
+    read_manifest,
+)
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.metric_set import chosen_metrics
 from r3pp_core.evaluation.rows import choose_rows
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.subjects import Subject
-from r3pp_core.jsonl import write_jsonl
+from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from r3pp_core.model.preparation import Preparation, PreparedRow
 
 CODE_VERSION = "1"
+SCORING_FIELDS = {"text_overlap"}  # of the config: they change what is computed of an answer, not the answer
 PRIMARY = {name: spec.metric for name, spec in DATASETS.items()}
 
 
@@ -40,10 +54,12 @@ def evaluate(
 ) -> Manifest:
     """Ask `subject` every arm of the config and write `out_dir/samples.jsonl` and `out_dir/results.json`.
 
-    Rows whose picture cannot be opened go to rejected.jsonl, counted. Raises UsageError for an arm that the subject
-    cannot be asked in or a level outside 0..1, R3Error when nothing can be scored.
+    Rows whose picture cannot be opened go to rejected.jsonl, counted. Answers that `out_dir` holds are kept when only
+    other scores of them are asked for. Raises UsageError for an arm that the subject cannot be asked in or a level
+    outside 0..1, R3Error when nothing can be scored.
     """
     _check_config(config, subject)
+    metrics = chosen_metrics(config.text_overlap)
     rows, num_answerless = choose_rows(table, config.rows_per_dataset, config.seed)
     request = Request(
         stage=f"evaluation/{subject.name}",
@@ -57,7 +73,7 @@ def evaluate(
         },
     )
 
-    def make(staging: Path) -> Outcome:
+    def ask(staging: Path) -> Outcome:
         num_generations = sum(len(config.arms_at(level)) for level in config.all_levels) * len(rows)
         progress(f"evaluation/{subject.name}: {len(rows)} rows, {num_generations} answers to generate")
         sweep = _Sweep(subject, image_root, config, num_generations, progress)
@@ -66,8 +82,6 @@ def evaluate(
             raise R3Error(f"{table}: no row could be evaluated; first reason: {sweep.rejected[0]['detail']}")
         write_jsonl(staging / "samples.jsonl", samples)
         write_jsonl(staging / "rejected.jsonl", sweep.rejected)
-        results = score_samples(samples, primary=PRIMARY, seed=config.seed, signature=signature(subject, table, config))
-        (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         return Outcome(
             counts={
                 "rows": len(rows),
@@ -78,7 +92,33 @@ def evaluate(
             left_out=Counter(row["reason"] for row in sweep.rejected),
         )
 
+    def make(staging: Path) -> Outcome:
+        outcome = None if force else _finished_answers(Target(out_dir), request, staging, progress)
+        outcome = outcome or ask(staging)
+        described = signature(subject, table, config)
+        results = score_samples(read_jsonl(staging / "samples.jsonl"), PRIMARY, config.seed, described, metrics)
+        (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        return outcome
+
     return build(Target(out_dir), request, make, force=force, progress=progress)
+
+
+def _finished_answers(target: Target, request: Request, staging: Path, progress: Progress) -> Outcome | None:
+    """Copy the answers of an evaluation that differs in its scores only; None where there is none."""
+    manifest = read_manifest(target)
+    if manifest is None or not is_whole(target, manifest):
+        return None
+    old = Request(manifest.stage, manifest.code_version, _without_scoring(manifest.config), manifest.inputs)
+    if old != replace(request, config=_without_scoring(request.config)):
+        return None
+    progress(f"{request.stage}: the answers of {target.folder} stand, only their scores are made again")
+    for name in ("samples.jsonl", "rejected.jsonl"):
+        shutil.copyfile(target.folder / name, staging / name)
+    return Outcome(manifest.counts, manifest.left_out, manifest.details)
+
+
+def _without_scoring(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in SCORING_FIELDS}
 
 
 def _check_config(config: EvaluateConfig, subject: Subject) -> None:

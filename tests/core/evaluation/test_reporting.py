@@ -9,6 +9,7 @@ from PIL import Image
 from r3pp_core.artefact import Outcome, Request, Target, build
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.metric_set import chosen_metrics
 from r3pp_core.evaluation.reporting import make_report, read_results
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.jsonl import write_jsonl
@@ -51,7 +52,9 @@ def evaluation(tmp_path):
         def write(staging):
             write_jsonl(staging / "samples.jsonl", samples)
             signature = {"model_hash": f"hash of {name}", "max_pixels": 4096}
-            (staging / "results.json").write_text(json.dumps(score_samples(samples, PRIMARY, signature=signature)))
+            metrics = chosen_metrics(bool(fields.get("text_overlap")))
+            results = score_samples(samples, PRIMARY, signature=signature, metrics=metrics)
+            (staging / "results.json").write_text(json.dumps(results))
             return Outcome(counts={"samples": len(samples)})
 
         inputs = {"table": table, "model": f"hash of {name}", "max_pixels": "1", "prompt": "p"}
@@ -84,6 +87,15 @@ def test_signatures_that_differ_are_kept_by_evaluation(tmp_path, evaluation, ima
     signature = read_results(tmp_path / "report")["signature"]
     assert signature["model_hash"] == {"base": "hash of base", "r3": "hash of r3"}
     assert signature["max_pixels"] == 4096
+
+
+def test_text_overlap_of_both_evaluations_stands_in_the_report_with_its_versions(tmp_path, evaluation, image_root):
+    make_report([evaluation(name, text_overlap=True) for name in ("base", "r3")], image_root, tmp_path / "report")
+    results = read_results(tmp_path / "report")
+    assert results["results"]["chartqa"]["r3"]["0.8"]["metrics"]["rouge_l"]["mean"] == 1.0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "ROUGE-L" in page
+    assert results["versions"]["bleu"] in page
 
 
 def test_a_second_report_does_nothing_and_another_heading_makes_it_again(tmp_path, evaluation, image_root):
@@ -126,6 +138,7 @@ def test_the_old_report_stays_whole_when_the_new_page_cannot_be_written(first_re
         ({"rows_per_dataset": 7}, "rows_per_dataset is 7 and 500; evaluate both with the same"),
         ({"damage": "text"}, "damage is text and both"),
         ({"seed": 1}, "seed is 1 and 0"),
+        ({"text_overlap": True}, "text_overlap is True and False"),
     ],
 )
 def test_evaluations_that_asked_something_else_are_refused(tmp_path, evaluation, image_root, fields, words):

@@ -110,6 +110,30 @@ def test_the_batch_size_changes_neither_the_answers_nor_the_artefact(swept, fold
     assert manifest == swept[0]
 
 
+def test_other_scores_of_finished_answers_are_made_without_asking_the_model(
+    swept, folder, subject, tmp_path, monkeypatch
+):
+    out_dir = shutil.copytree(swept[1], tmp_path / "out")
+    monkeypatch.setattr(subject.model, "generate", None)
+    config = CONFIG.model_copy(update={"text_overlap": True})
+    manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, config)
+    assert (manifest.counts, manifest.left_out) == (swept[0].counts, swept[0].left_out)
+    assert manifest.files["samples.jsonl"] == swept[0].files["samples.jsonl"]
+    cell = read_results(out_dir)["results"]["chartqa"]["base"]["0"]["metrics"]
+    assert {"bleu", "rouge_l"} <= set(cell)
+    back = evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, CONFIG)
+    assert back == swept[0]
+
+
+@pytest.mark.parametrize("fields, force", [({"damage": "text"}, False), ({"seed": 1}, False), ({}, True)])
+def test_answers_to_another_question_are_never_kept(swept, folder, subject, tmp_path, monkeypatch, fields, force):
+    out_dir = shutil.copytree(swept[1], tmp_path / "out")
+    monkeypatch.setattr(subject.model, "generate", None)
+    config = CONFIG.model_copy(update={"text_overlap": True, **fields})
+    with pytest.raises(TypeError, match="not callable"):
+        evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, config, force=force)
+
+
 def test_a_row_whose_picture_is_gone_is_rejected_once_and_counted(folder, subject, tmp_path):
     raw = shutil.copytree(folder / "raw", tmp_path / "raw")
     (raw / "chartqa" / "images" / "validation_1.png").unlink()
