@@ -1,14 +1,19 @@
 """What every asset shows: the numbers of its manifest, under the same names everywhere."""
 
 import base64
-from collections.abc import Iterable, Mapping
+import time
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import msgspec
 
 from r3pp_core.artefact import Manifest
+from r3pp_core.ingest.checks import rejected_share
 from r3pp_core.jsonl import read_jsonl
 
 MAX_CELL_CHARS = 120
@@ -16,11 +21,15 @@ MAX_INLINE_PNG_BYTES = 90_000
 
 
 def materialization(
-    manifest: Manifest, where: Path, metadata: Mapping[str, Any] | None = None, **result: Any
+    manifest: Manifest, where: Path, metadata: Mapping[str, Any] | None = None, started: float | None = None
 ) -> dg.MaterializeResult:
-    """A result whose data version is the artefact's content hash, so that equal bytes count as unchanged."""
+    """A result whose data version is the artefact's content hash, so that equal bytes count as unchanged.
+
+    `started` is a time.monotonic(), from which the asset's seconds are counted.
+    """
     shown: dict[str, Any] = {
         **(metadata or {}),
+        **({} if started is None else {"wall_s": round(time.monotonic() - started, 2)}),
         "path": dg.MetadataValue.path(str(where)),
         "bytes": manifest.num_bytes,
         "content_hash": manifest.content_hash,
@@ -30,7 +39,7 @@ def materialization(
     }
     if "rows" in manifest.counts:
         shown["dagster/row_count"] = manifest.counts["rows"]
-    return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(manifest.content_hash), **result)
+    return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(manifest.content_hash))
 
 
 def preview(table: Path, columns: Iterable[str], num_rows: int = 8) -> dg.TableMetadataValue:
@@ -48,17 +57,28 @@ def _cell(value: object) -> str:
     return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
 
 
-def column_schema(fields: Mapping[str, tuple[type, ...]]) -> dg.TableSchema:
+def column_schema(row: type[msgspec.Struct]) -> dg.TableSchema:
+    """The fields of a row, with JSON's types."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                name,
-                "|".join("null" if kind is type(None) else kind.__name__ for kind in kinds),
+                field.name,
+                {str: "string", float: "number", list: "array", dict: "object"}[kinds[0]],
                 constraints=dg.TableColumnConstraints(nullable=type(None) in kinds),
             )
-            for name, kinds in fields.items()
+            for field in msgspec.structs.fields(row)
+            for kinds in [_plain_types(field.type)]
         ]
     )
+
+
+def _plain_types(annotation: Any) -> list[type]:
+    """`Annotated[float, ...] | None` as [float, NoneType], `list[str]` as [list]."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _plain_types(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [kind for part in typing.get_args(annotation) for kind in _plain_types(part)]
+    return [typing.get_origin(annotation) or annotation]
 
 
 def inline_png(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
@@ -69,10 +89,23 @@ def inline_png(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{data})")
 
 
-def problems_result(problems: list[str], what: str) -> dg.AssetCheckResult:
+def rejected_result(manifest: Manifest, limit: float, where: str, ignored: Sequence[str] = ()) -> dg.AssetCheckResult:
+    """Passed when at most `limit` of what went in was left out, but for `ignored` reasons; `where` are the rows."""
+    share = rejected_share(manifest, ignored)
+    return dg.AssetCheckResult(
+        passed=share <= limit,
+        metadata={"rejected_share": share, "limit": limit, "reasons": manifest.left_out},
+        description=f"{share:.2%} were left out (limit {limit:.0%}); see {where}",
+    )
+
+
+def problems_result(
+    problems: list[str], what: str, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> dg.AssetCheckResult:
     """Passed when nothing was found; otherwise the first problems as metadata and description."""
     return dg.AssetCheckResult(
         passed=not problems,
+        severity=severity,
         description=f"{what}: {problems[0]}" if problems else f"{what}: none",
         metadata={"num_problems": len(problems), "problems": dg.MetadataValue.json(problems[:20])},
     )

@@ -6,6 +6,7 @@ into place can be finished by whoever looks next. A crash before the rename leav
 it the new one.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -13,6 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 from r3pp_core.errors import R3Error
 
 HASH_BLOCK_BYTES = 1 << 20
+SEAL_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,14 @@ class Outcome:
     """What a stage reports of its work: rows and pictures by name, and what was left out by reason.
 
     `trees` names sub-folders whose files are summarised by one digest (thousands of pictures); it maps the folder
-    to {file name: sha256}.
+    to {file name: sha256}. `hashes` holds the SHA-256 of files that were hashed while they were written.
     """
 
     counts: Mapping[str, int]
     left_out: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     trees: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,15 +143,22 @@ def content_hash_of(path: Path) -> str:
     """The hash of one file, from the manifest beside it when the file has not been touched since that was written."""
     if not path.is_file():
         raise R3Error(f"{path} does not exist")
+    manifest = manifest_beside(path)
+    return str(manifest.files[path.name]["sha256"]) if manifest else hash_file(path)
+
+
+def manifest_beside(path: Path) -> Manifest | None:
+    """The manifest that names a file of its folder, if the file has not been touched since that was written."""
     for manifest_path in sorted(path.parent.glob("*manifest.json")):
         try:
-            entry = Manifest(**json.loads(manifest_path.read_text(encoding="utf-8"))).files.get(path.name)
+            manifest = Manifest(**json.loads(manifest_path.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             continue  # somebody else's file of that name
+        entry = manifest.files.get(path.name)
         unchanged = path.stat().st_mtime_ns <= manifest_path.stat().st_mtime_ns
         if entry and unchanged and entry["bytes"] == path.stat().st_size:
-            return str(entry["sha256"])
-    return hash_file(path)
+            return manifest
+    return None
 
 
 def is_whole(target: Target, manifest: Manifest) -> bool:
@@ -201,7 +212,16 @@ def build(
             _roll_forward(target)
             return manifest
     except OSError as error:
-        raise R3Error(f"{request.stage}: cannot write {target.folder}: {error.strerror or error}") from error
+        raise R3Error(f"{request.stage}: {_what_failed(error, target)}: {error.strerror or error}") from error
+
+
+def _what_failed(error: OSError, target: Target) -> str:
+    """Which of reading and writing it was, with the free space where the disk is full."""
+    if error.errno == errno.ENOSPC:
+        free = shutil.disk_usage(target.folder).free
+        return f"cannot write {target.folder}, where {free / 1e6:.0f} MB are free (free some and run it again)"
+    is_inside = error.filename is None or Path(str(error.filename)).is_relative_to(target.folder)
+    return f"cannot write {target.folder}" if is_inside else f"cannot use {error.filename}"
 
 
 def _refuse_other_stage(target: Target, request: Request) -> None:
@@ -236,15 +256,19 @@ def _seal(staging: Path, request: Request, outcome: Outcome) -> Manifest:
     trees: dict[str, dict[str, Any]] = {
         name: {"count": len(hashes), "bytes": 0, "sha256": hash_json(hashes)} for name, hashes in outcome.trees.items()
     }
-    for path in sorted(path for path in staging.rglob("*") if path.is_file()):
-        relative = path.relative_to(staging).as_posix()
-        _fsync(path)
-        stat = path.stat()
-        tree = next((name for name in trees if relative.startswith(name + "/")), None)
+    paths = sorted(path for path in staging.rglob("*") if path.is_file())
+    in_tree = {path: _tree_of(path.relative_to(staging).as_posix(), trees) for path in paths}
+    with ThreadPoolExecutor(SEAL_THREADS) as pool:  # both wait for the disk, or hash without the interpreter's lock
+        known = {staging / name: sha256 for name, sha256 in outcome.hashes.items()}
+        to_hash = {path for path in paths if in_tree[path] is None and path not in known}
+        hashes = dict(zip(paths, pool.map(lambda path: _on_disk(path, path in to_hash), paths), strict=True)) | known
+    for path, tree in in_tree.items():
         if tree:
-            trees[tree]["bytes"] += stat.st_size
+            trees[tree]["bytes"] += path.stat().st_size
         else:
-            files[relative] = {"bytes": stat.st_size, "sha256": hash_file(path)}
+            files[path.relative_to(staging).as_posix()] = {"bytes": path.stat().st_size, "sha256": hashes[path]}
+    for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
+        _fsync(folder)
     content = {name: entry["sha256"] for name, entry in [*files.items(), *trees.items()]}
     manifest = Manifest(
         stage=request.stage,
@@ -263,6 +287,16 @@ def _seal(staging: Path, request: Request, outcome: Outcome) -> Manifest:
     sealed.write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     _fsync(sealed)
     return manifest
+
+
+def _tree_of(relative: str, trees: Mapping[str, Any]) -> str | None:
+    return next((name for name in trees if relative.startswith(name + "/")), None)
+
+
+def _on_disk(path: Path, hashed: bool) -> str | None:
+    """Sync a file; its SHA-256 where that is asked for."""
+    _fsync(path)
+    return hash_file(path) if hashed else None
 
 
 def _roll_forward(target: Target) -> None:

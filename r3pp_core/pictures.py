@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_SOURCE_PIXELS = 100_000_000
+MAX_ASPECT_RATIO = 200  # Qwen's image processor refuses more
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError)
 
 

@@ -19,15 +19,18 @@ class LauncherResource(dg.ConfigurableResource):
     num_processes: int = Field(default=1, description="processes on this machine, one a GPU")
     stop_grace_s: float = Field(default=60.0, description="time to save a checkpoint after a stop request, seconds")
 
+    @property
+    def launch_config(self) -> LaunchConfig:
+        return LaunchConfig.model_validate(self.model_dump(include={"launcher", "num_processes", "stop_grace_s"}))
+
     def run(self, context: dg.AssetExecutionContext, job: Job) -> tuple[JobResult, str]:
         """Run to the end and return the result with the label preview (one row with what is supervised, marked).
 
         Numbers of step messages become observations of the asset, at most one in five seconds. Cancelling the run
         asks the job to stop at the next step, waits, and leaves no process behind.
         """
-        config = LaunchConfig.model_validate(self.model_dump(include={"launcher", "num_processes", "stop_grace_s"}))
         reporter = _Reporter(context)
-        result = launcher_for(config).run(job, reporter.on_message, context.log.info)
+        result = launcher_for(self.launch_config).run(job, reporter.on_message, context.log.info)
         return result, reporter.label_preview
 
 

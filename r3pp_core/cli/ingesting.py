@@ -4,14 +4,16 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from r3pp_core.cli.launching import add_launch_flags, launch_config
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import SPLITS
 from r3pp_core.flags import add_config_flags, config_from
 from r3pp_core.ingest.download import DownloadConfig, download
-from r3pp_core.ingest.merge import MergeConfig, merge_split, merged_target
-from r3pp_core.ingest.ocr import OcrConfig, run_ocr
-from r3pp_core.ingest.unify import UnifyConfig, find_raw_dir, unified_table, unify
+from r3pp_core.ingest.merge import MergeConfig, find_table, merge_split, merged_target
+from r3pp_core.ingest.ocr import run_ocr
+from r3pp_core.ingest.ocr_shard import OcrConfig
+from r3pp_core.ingest.unify import UnifyConfig, find_raw_dir, unify
 
 DATASET_HELP = f"one of {', '.join(DATASETS)}"
 
@@ -29,6 +31,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--raw_dir", type=Path, required=True, help="where download wrote")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, OcrConfig)
+    add_launch_flags(command)
     command.set_defaults(handler=run_ocr_command)
 
     command = commands.add_parser("unify", help="bring a data set into the unified schema")
@@ -58,7 +61,9 @@ def run_download(args: Namespace) -> None:
 
 def run_ocr_command(args: Namespace) -> None:
     raw_dir = find_raw_dir(args.dataset, args.raw_dir)
-    say_manifest(run_ocr(args.dataset, raw_dir, config_from(args, OcrConfig), say, force=args.force))
+    # One process needs no launcher: the pictures are read by the workers of this one.
+    launch = launch_config(args) if args.num_processes > 1 or args.launcher != "local" else None
+    say_manifest(run_ocr(args.dataset, raw_dir, config_from(args, OcrConfig), say, launch=launch, force=args.force))
 
 
 def run_unify(args: Namespace) -> None:
@@ -69,8 +74,7 @@ def run_unify(args: Namespace) -> None:
 def run_merge(args: Namespace) -> None:
     config = config_from(args, MergeConfig)
     for split in args.splits:
-        tables = [unified_table(args.unified_dir, dataset, split) for dataset in config.datasets]
-        if split == "test" and not any(path.is_file() for path in tables):
+        if split == "test" and not any(find_table(args.unified_dir, name) for name in config.test):
             say(f"merged/test: no unified test table in {args.unified_dir}, left out")
             continue
         say_manifest(merge_split(split, args.unified_dir, config, say, force=args.force))

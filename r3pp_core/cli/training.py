@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from r3pp_core.cli.launching import add_launch_flags, launch_config
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.flags import add_config_flags, config_values, merged, validated
 from r3pp_core.recipes.paths import RunPaths
@@ -21,8 +22,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--recipe", help=f"start from one of {', '.join(RECIPES)}; flags win over it")
     command.add_argument("--workspace", type=Path, default=Path("workspace"), help="where a recipe's paths lie")
     command.add_argument("--config", type=Path, help="JSON file with a whole or partial config; flags win over it")
-    command.add_argument("--launcher", choices=["local", "slurm"], default="local", help="where processes run")
-    command.add_argument("--num_processes", type=int, default=1, help="processes, one a GPU")
+    add_launch_flags(command)
     add_config_flags(command, TrainConfig)
     command.set_defaults(handler=run_train)
 
@@ -40,12 +40,11 @@ def add_commands(commands: Any) -> None:
 
 
 def run_train(args: Namespace) -> None:
-    from r3pp_core.launch import LaunchConfig, launcher_for
+    from r3pp_core.launch import launcher_for
 
     config = train_config(args)
     require_supported(config, args.num_processes)
-    launch = validated(LaunchConfig, {"launcher": args.launcher, "num_processes": args.num_processes})
-    result = launcher_for(launch).run(training_job(config), lambda message: None, say)
+    result = launcher_for(launch_config(args)).run(training_job(config), lambda message: None, say)
     last = result.last_message or {}
     say(f"train: {'stopped' if result.stopped else 'done'} at step {last.get('step')}: {last.get('checkpoint')}")
 

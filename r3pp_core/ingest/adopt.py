@@ -8,7 +8,8 @@ from typing import Any
 from r3pp_core.artefact import Manifest, Outcome, Request, build, hash_file, read_manifest
 from r3pp_core.datasets.spec import SPLITS, DatasetSpec
 from r3pp_core.errors import R3Error
-from r3pp_core.ingest.download import CODE_VERSION, _answers, raw_table, raw_target
+from r3pp_core.ingest.download import CODE_VERSION, raw_table, raw_target
+from r3pp_core.ingest.source_rows import answer_list
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.pictures import PictureError, open_picture, picture_inside
 from r3pp_core.progress import Progress
@@ -75,7 +76,7 @@ def _adopted_rows(
         try:
             name = Path(str(row[spec.column("image", IMAGE_COLUMNS, found)])).name
             question = row[spec.column("question", spec.question, found)]
-            answers = _answers(row[spec.column("answers", (*spec.answers, *ANSWER_COLUMNS), found)])
+            answers = answer_list(row[spec.column("answers", (*spec.answers, *ANSWER_COLUMNS), found)])
             image = f"images/{name}"
             if name not in hashes:
                 picture = picture_inside(raw_dir, image)

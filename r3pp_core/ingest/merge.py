@@ -1,32 +1,51 @@
-"""Merge: the data sets' unified tables -> train.jsonl, val.jsonl, test.jsonl, with evaluation kept out of training."""
+"""Merge: the data sets' unified tables -> train.jsonl, val.jsonl, test.jsonl, with evaluation kept out of training.
 
-import hashlib
-from collections import Counter
+Two passes: the first reads what decides (merge_keys), the second copies the lines that stay, byte for byte.
+"""
+
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of
-from r3pp_core.datasets.registry import DATASETS, dataset_spec
+from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import SPLITS
 from r3pp_core.errors import R3Error, UsageError
-from r3pp_core.ingest.schema import unified_problem
-from r3pp_core.ingest.unify import unified_table
-from r3pp_core.jsonl import read_jsonl, write_jsonl
+from r3pp_core.ingest.hashed_file import HashedFile
+from r3pp_core.ingest.merge_keys import Keys, table_keys
+from r3pp_core.ingest.perceptual import near_rows
+from r3pp_core.ingest.reasons import Reason
+from r3pp_core.jsonl import write_jsonl
 from r3pp_core.progress import Progress, silent
 
-CODE_VERSION = "1"
-EVALUATION_SPLITS = ("val", "test")
+CODE_VERSION = "2"
+GUARDS = {"train": ("val", "test"), "val": (), "test": ("val",)}
+IN_EVALUATION = {"train": Reason.PICTURE_IN_EVALUATION, "test": Reason.PICTURE_IN_VAL}
+NEAR_EVALUATION = {"train": Reason.NEAR_PICTURE_IN_EVALUATION, "test": Reason.NEAR_PICTURE_IN_VAL}
+REASONS = ["", *Reason]  # a row's decision is a place in this list; 0 stays
+
+
+def default_tables(split: str) -> list[str]:
+    return [f"{dataset}_unified_{split}.jsonl" for dataset in DATASETS]
 
 
 class MergeConfig(BaseModel):
-    """Which data sets' tables make a split, in this order."""
+    """Which tables make each split, in this order: names of files in the unified folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    datasets: list[str] = Field(list(DATASETS), description="data sets to merge, in this order")
+    train: list[str] = Field(default_tables("train"), description="tables that make train.jsonl")
+    val: list[str] = Field(default_tables("val"), description="tables that make val.jsonl")
+    test: list[str] = Field(default_tables("test"), description="tables that make test.jsonl")
+    num_workers: int | None = Field(None, ge=1, description="worker processes for large tables; empty: one a core")
+
+    def tables(self, split: str) -> list[str]:
+        names: list[str] = getattr(self, split)
+        return names
 
 
 def merged_target(unified_dir: Path, split: str) -> Target:
@@ -41,98 +60,140 @@ def merge_split(
     *,
     force: bool = False,
 ) -> Manifest:
-    """Write `unified_dir/<split>.jsonl`: the data sets one after the other, rows in their own order.
+    """Write `unified_dir/<split>.jsonl`: the tables one after the other, rows in their own order.
 
-    Left out and counted by reason: duplicate (same picture and question again),
-    picture_in_evaluation (a train row whose picture is also in val or test), picture_in_val (a test row whose
-    picture is in val), answer_missing (hidden test answers). Raises UsageError for an unknown split or data set,
-    R3Error for a missing table or a row that breaks the schema.
+    Left out and counted by reason, the first that fits: answer_missing (hidden test answers), picture_in_evaluation (a
+    train row whose picture is also in val or test), near_picture_in_evaluation (all train rows of a picture of which
+    one asks the same question about a nearly equal picture of val or test), duplicate (same picture and question
+    again); for test against val picture_in_val and near_picture_in_val. Raises UsageError for an unknown split, R3Error
+    for a missing table or a row that breaks the schema.
     """
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    for dataset in config.datasets:
-        dataset_spec(dataset)
-    tables = {dataset: _table(unified_dir, dataset, split) for dataset in config.datasets}
-    guarded = {"train": EVALUATION_SPLITS, "test": ("val",)}.get(split, ())
-    guards = {
-        other: {dataset: unified_table(unified_dir, dataset, other) for dataset in config.datasets} for other in guarded
-    }
+    tables = [_table(unified_dir, name) for name in config.tables(split)]
+    guards = list(_guard_tables(split, unified_dir, config, progress))
     request = Request(
         stage=f"merged/{split}",
         code_version=CODE_VERSION,
-        config={"datasets": config.datasets},
-        inputs={
-            path.name: content_hash_of(path)
-            for path in [*tables.values(), *(path for paths in guards.values() for path in paths.values())]
-            if path.is_file()
-        },
+        config={"tables": [path.name for path in tables], "guards": [path.name for path in guards]},
+        inputs={path.name: content_hash_of(path) for path in [*tables, *guards]},
     )
 
     def make(staging: Path) -> Outcome:
-        forbidden = {
-            row["image_sha256"]: other
-            for other, paths in guards.items()
-            for dataset, path in paths.items()
-            if path.is_file()
-            for row in _unified_rows(dataset, path)
+        names = list(DATASETS)
+        *keys, guard_keys = _keys(tables, guards, names, config.num_workers)
+        all_keys = np.concatenate(keys)
+        decisions, num_alike = _decide(split, all_keys, guard_keys)
+        kept = decisions == 0
+        parts = np.split(decisions, np.cumsum([len(part) for part in keys])[:-1])
+        with HashedFile(staging / f"{split}.jsonl") as out:
+            for path, part, part_decisions in zip(tables, keys, parts, strict=True):
+                _copy_lines(path, part[part_decisions == 0], out)
+        rejected = _rejected_rows(tables, keys, parts)
+        num_rejected = write_jsonl(staging / f"{split}.rejected.jsonl", rejected)
+        assert kept.sum() + num_rejected == len(all_keys), "a row was lost"
+        per_dataset = np.bincount(all_keys["dataset"][kept], minlength=len(names))
+        counts = {
+            "rows_in": len(all_keys),
+            "rows": int(kept.sum()),
+            **{f"rows_{name}": int(count) for name, count in zip(names, per_dataset, strict=True) if count},
+            "pictures": len(np.unique(all_keys["picture"][kept])),
+            "rows_without_phash": int((~all_keys["phash"][kept].any(axis=1)).sum()),
+            "pictures_alike_in_evaluation": num_alike,
         }
-        merger = _Merger(split, forbidden)
-        write_jsonl(staging / f"{split}.jsonl", merger.rows(tables))
-        write_jsonl(staging / f"{split}.rejected.jsonl", merger.rejected)
-        return Outcome(
-            counts={**merger.counts, "pictures": len(merger.pictures)},
-            left_out=Counter(row["reason"] for row in merger.rejected),
-        )
+        left_out = {REASONS[code]: int(count) for code, count in enumerate(np.bincount(decisions)) if code}
+        return Outcome(counts=counts, left_out=left_out, hashes={f"{split}.jsonl": out.sha256})
 
     return build(merged_target(unified_dir, split), request, make, force=force, progress=progress)
 
 
-def _table(unified_dir: Path, dataset: str, split: str) -> Path:
-    path = unified_table(unified_dir, dataset, split)
-    if not path.is_file():
-        raise R3Error(f"{path} does not exist; run `r3pp unify --dataset {dataset} --out_dir {unified_dir}` first")
+def find_table(unified_dir: Path, name: str) -> Path | None:
+    """The table, also under the Hub's word for its split (`..._validation.jsonl`); None when it is not there."""
+    names = [name, name.replace("_val.jsonl", "_validation.jsonl")]
+    return next((unified_dir / found for found in names if (unified_dir / found).is_file()), None)
+
+
+def _table(unified_dir: Path, name: str) -> Path:
+    if Path(name).name != name:
+        raise UsageError(f"table {name!r} is not the name of a file in {unified_dir}")
+    path = find_table(unified_dir, name)
+    if path is None:
+        dataset = name.partition("_unified_")[0]
+        raise R3Error(
+            f"{unified_dir / name} does not exist; run `r3pp unify --dataset {dataset} --out_dir {unified_dir}` first"
+        )
     return path
 
 
-def _unified_rows(dataset: str, path: Path) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(read_jsonl(path), start=1):
-        if problem := unified_problem(row):
-            raise R3Error(f"{path} line {number} {problem}; run `r3pp unify --dataset {dataset}` again")
-        yield row
+def _guard_tables(split: str, unified_dir: Path, config: MergeConfig, progress: Progress) -> Iterator[Path]:
+    for name in (name for other in GUARDS[split] for name in config.tables(other)):
+        if path := find_table(unified_dir, name):
+            yield path
+        else:
+            progress(f"merged/{split}: {name} is not there, so {split} cannot be kept apart from it")
 
 
-def question_key(row: dict[str, Any]) -> bytes:
-    """Equal for the same picture and the same question up to case and spacing."""
-    question = " ".join(row["question"].casefold().split())
-    return hashlib.sha256(f"{row['image_sha256']}\0{question}".encode()).digest()
+def _keys(tables: list[Path], guards: list[Path], names: list[str], num_workers: int | None) -> list[Keys]:
+    """One array a table, then one over all guards."""
+    found = table_keys([*tables, *guards], names, num_workers)
+    return [*found[: len(tables)], np.concatenate([found[0][:0], *found[len(tables) :]])]
 
 
-class _Merger:
-    def __init__(self, split: str, forbidden: dict[str, str]) -> None:
-        self.split, self.forbidden = split, forbidden
-        self.counts: Counter[str] = Counter()
-        self.pictures: set[str] = set()
-        self.rejected: list[dict[str, str]] = []
-        self._seen: set[bytes] = set()
+def _decide(split: str, keys: Keys, guards: Keys) -> tuple[npt.NDArray[np.uint8], int]:
+    """A place in REASONS for each row, and how many kept pictures merely look like a guarded one."""
+    decisions = np.zeros(len(keys), np.uint8)
 
-    def rows(self, tables: dict[str, Path]) -> Iterator[dict[str, Any]]:
-        for dataset, path in tables.items():
-            for row in _unified_rows(dataset, path):
-                self.counts["rows_in"] += 1
-                if reason := self._reason_to_leave_out(row):
-                    self.rejected.append({"id": row["id"], "reason": reason, "detail": row["image_path"]})
-                    continue
-                self._seen.add(question_key(row))
-                self.pictures.add(row["image_sha256"])
-                self.counts["rows"] += 1
-                self.counts[f"rows_{dataset}"] += 1
-                yield row
+    def leave_out(rows: npt.NDArray[np.bool_], reason: Reason) -> None:
+        decisions[(decisions == 0) & rows] = REASONS.index(reason)
 
-    def _reason_to_leave_out(self, row: dict[str, Any]) -> str | None:
-        if not row["answers"]:
-            return "answer_missing"
-        if (other := self.forbidden.get(row["image_sha256"])) is not None:
-            return "picture_in_evaluation" if self.split == "train" else f"picture_in_{other}"
-        if question_key(row) in self._seen:
-            return "duplicate"
-        return None
+    leave_out(~keys["has_answer"], Reason.ANSWER_MISSING)
+    num_alike = 0
+    if GUARDS[split]:
+        leave_out(np.isin(keys["picture"], guards["picture"]), IN_EVALUATION[split])
+        near = near_rows(keys["question"], keys["phash"], guards["question"], guards["phash"])
+        leave_out(np.isin(keys["picture"], keys["picture"][near]), NEAR_EVALUATION[split])
+        num_alike = _count_alike(keys[decisions == 0], guards)
+    decisions[_repeats(keys, decisions == 0)] = REASONS.index(Reason.DUPLICATE)
+    return decisions, num_alike
+
+
+def _repeats(keys: Keys, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Which kept rows have the picture and question of an earlier kept row."""
+    rows = np.flatnonzero(kept)
+    order = rows[np.lexsort((rows, keys["question"][rows], keys["picture"][rows]))]
+    same = (keys["question"][order[1:]] == keys["question"][order[:-1]]) & (
+        keys["picture"][order[1:]] == keys["picture"][order[:-1]]
+    )
+    return order[1:][same]
+
+
+def _count_alike(keys: Keys, guards: Keys) -> int:
+    """Kept pictures with the perceptual hash of a guarded one: worth a look, no reason to leave them out."""
+    suspects = keys[keys["phash"].any(axis=1) & np.isin(keys["phash"][:, 0], guards["phash"][:, 0])]
+    as_bytes = [np.ascontiguousarray(part["phash"]).view("V32").ravel() for part in (suspects, guards)]
+    return len(np.unique(suspects["picture"][np.isin(as_bytes[0], as_bytes[1])])) if len(suspects) else 0
+
+
+def _copy_lines(path: Path, keys: Keys, out: HashedFile) -> None:
+    """Copy lines in runs of neighbours. The last line of a table that some other tool wrote may have no end."""
+    if not len(keys):
+        return
+    starts, ends = keys["offset"].astype(np.int64), (keys["offset"] + keys["length"]).astype(np.int64)
+    breaks = np.flatnonzero(starts[1:] != ends[:-1]) + 1
+    runs = list(zip(starts[[0, *breaks]].tolist(), ends[[*(breaks - 1), -1]].tolist(), strict=True))
+    last_start, last_end = runs[-1]
+    size = path.stat().st_size
+    out.copy(path, [*runs[:-1], (last_start, min(last_end, size))])
+    if last_end > size:
+        out.write(b"\n")
+
+
+def _rejected_rows(
+    tables: list[Path], keys: list[Keys], decisions: list[npt.NDArray[np.uint8]]
+) -> Iterator[dict[str, str]]:
+    for path, part, part_decisions in zip(tables, keys, decisions, strict=True):
+        with path.open("rb") as file:
+            for number in np.flatnonzero(part_decisions):
+                file.seek(int(part["offset"][number]))
+                row = orjson.loads(file.readline())
+                yield {"id": row["id"], "reason": REASONS[part_decisions[number]], "detail": row["image_path"]}

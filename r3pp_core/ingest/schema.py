@@ -1,57 +1,103 @@
-"""The unified row: one schema for the three data sets, between ingest and everything after it."""
+"""The raw and the unified row, declared once: what JSON lines are checked against, and the one Arrow schema.
 
-from collections.abc import Mapping
-from typing import Any
+msgspec decodes a line and checks it in one go, faster than a line can be decoded to a dict and looked at.
+"""
 
-UNIFIED_FIELDS: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "dataset": (str,),
-    "split": (str,),
-    "image_path": (str,),
-    "image_sha256": (str,),
-    "question": (str,),
-    "answer": (str,),
-    "answers": (list,),
-    "ocr_text": (str,),
-    "ocr_conf": (float, int, type(None)),
-    "pseudo_text": (str,),
-    "meta": (dict,),
-}
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-RAW_FIELDS: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "dataset": (str,),
-    "split": (str,),
-    "question": (str, type(None)),
-    "answers": (list,),
-    "meta": (dict,),
-    "image": (str,),
-    "image_sha256": (str,),
-}
+import msgspec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-def schema_problem(row: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]]) -> str | None:
-    """The first way in which a row departs from the schema, or None."""
-    if missing := [name for name in fields if name not in row]:
-        return f"lacks {', '.join(missing)}"
-    if extra := [name for name in row if name not in fields]:
-        return f"has unknown {', '.join(extra)}"
-    for name, types in fields.items():
-        if not isinstance(row[name], types) or isinstance(row[name], bool):
-            return f"{name} is {type(row[name]).__name__}"
-    if not all(isinstance(answer, str) and answer for answer in row["answers"]):
-        return "answers holds something that is not a non-empty string"
-    return None
+class RawRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A line of `<dataset>_raw_<split>.jsonl`; `image` is relative to its folder."""
+
+    id: str
+    dataset: str
+    split: str
+    question: str | None
+    answers: list[NonEmpty]
+    meta: dict[str, Any]
+    image: str
+    image_sha256: str
 
 
-def unified_problem(row: Mapping[str, Any]) -> str | None:
-    """As `schema_problem` for unified rows, with the rules between fields (METHOD: the unified row)."""
-    if problem := schema_problem(row, UNIFIED_FIELDS):
-        return problem
-    if row["answer"] != (row["answers"][0] if row["answers"] else ""):
+class UnifiedRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A line of `<dataset>_unified_<split>.jsonl` and of the merged tables."""
+
+    id: str
+    dataset: str
+    split: str
+    image_path: str
+    image_sha256: str
+    question: str
+    answer: str
+    answers: list[NonEmpty]
+    ocr_text: str
+    ocr_conf: Share | None
+    pseudo_text: str
+    meta: dict[str, Any]
+
+
+class OcrRow(msgspec.Struct, gc=False):
+    """What unify needs of a line of `ocr.jsonl`, ours or anybody's; whatever else it holds is passed over."""
+
+    image_path: str
+    ocr_text: str | None
+    ocr_conf: Share | None
+    image_sha256: str | None = None
+    phash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+
+
+Row = TypeVar("Row", RawRow, UnifiedRow, OcrRow)
+raw_decoder = msgspec.json.Decoder(RawRow)
+unified_decoder = msgspec.json.Decoder(UnifiedRow)
+ocr_decoder = msgspec.json.Decoder(OcrRow)
+row_encoder = msgspec.json.Encoder()
+
+
+def decoded(decoder: "msgspec.json.Decoder[Row]", line: bytes) -> tuple[Row, None] | tuple[None, str]:
+    """The row, or what is wrong with the line."""
+    try:
+        return decoder.decode(line), None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return None, str(error)
+
+
+def raw_problem(line: bytes) -> str | None:
+    """The first way in which a line is no raw row, or None."""
+    return decoded(raw_decoder, line)[1]
+
+
+def unified_problem(line: bytes) -> str | None:
+    """The first way in which a line is no unified row, or None (METHOD 2)."""
+    row, problem = decoded(unified_decoder, line)
+    return rule_problem(row) if row is not None else problem
+
+
+def rule_problem(row: UnifiedRow) -> str | None:
+    """What is wrong between the fields of a row whose types are right, or None."""
+    if row.answer != (row.answers[0] if row.answers else ""):
         return "answer is not the first of answers"
-    if row["ocr_conf"] is not None and not 0 <= row["ocr_conf"] <= 1:
-        return f"ocr_conf is {row['ocr_conf']}, outside 0..1"
-    if not row["question"].strip():
+    if not row.question or row.question.isspace():
         return "question is empty"
     return None
+
+
+def unified_arrow_schema() -> "pa.Schema":
+    """The columns of the unified Parquet: as the JSONL, but `meta` is JSON text, since its keys differ by data set."""
+    import pyarrow as pa
+
+    types = {
+        str: pa.string(),
+        list[NonEmpty]: pa.list_(pa.string()),
+        Share | None: pa.float64(),
+        dict[str, Any]: pa.string(),
+    }
+    fields = msgspec.structs.fields(UnifiedRow)
+    return pa.schema([pa.field(field.name, types[field.type], field.type == Share | None) for field in fields])

@@ -1,6 +1,7 @@
 """Where a data set's Parquet files come from: the Hub at a revision, or a local folder laid out like it."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from r3pp_core.artefact import hash_file, hash_json
 from r3pp_core.datasets.spec import SPLITS, DatasetSpec
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.progress import Progress, silent
+
+SHARD = re.compile(r"(?P<split>.+)-\d{5}-of-(?P<total>\d{5})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,23 @@ def local_source(spec: DatasetSpec, folder: Path, splits: list[str]) -> SourceFi
     if missing:
         found = ", ".join(path.name for path in sorted(data.glob("*.parquet")))
         raise R3Error(f"{spec.name}: no Parquet file for split {', '.join(missing)} in {data}; found {found}")
+    for paths in files.values():
+        refuse_missing_shards(spec.name, paths, str(data), "copy them there as well")
     identity = hash_json({split: [hash_file(path) for path in paths] for split, paths in files.items()})
     return SourceFiles(files, identity)
+
+
+def refuse_missing_shards(dataset: str, paths: list[Path], where: str, remedy: str) -> None:
+    """Raise R3Error naming the files that `<split>-00000-of-00003.parquet` says there should be and that are not."""
+    found = {path.name for path in paths}
+    wanted = {
+        f"{match['split']}-{number:05}-of-{match['total']}.parquet"
+        for name in found
+        if (match := SHARD.fullmatch(name))
+        for number in range(int(match["total"]))
+    }
+    if missing := sorted(wanted - found):
+        raise R3Error(f"{dataset}: {len(missing)} files are missing in {where}: {', '.join(missing[:5])}; {remedy}")
 
 
 def _files_of_split(spec: DatasetSpec, data: Path, split: str) -> list[Path]:
@@ -53,8 +72,11 @@ def hub_identity(spec: DatasetSpec, splits: list[str]) -> str:
     return hash_json({split: vars(spec.sources[split]) for split in splits})
 
 
-def hub_source(spec: DatasetSpec, splits: list[str]) -> SourceFiles:
-    """Download the Parquet files of the splits into the Hub cache (resumable; `HF_TOKEN`, `HF_HUB_OFFLINE` apply)."""
+def hub_source(spec: DatasetSpec, splits: list[str], progress: Progress = silent) -> SourceFiles:
+    """Download the Parquet files of the splits into the Hub cache; an interrupted download goes on.
+
+    `HF_TOKEN` and `HF_HUB_OFFLINE` apply. Raises R3Error naming what cannot be fetched or is missing in the cache.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -62,17 +84,23 @@ def hub_source(spec: DatasetSpec, splits: list[str]) -> SourceFiles:
     for split in splits:
         source = spec.sources[split]
         pattern = f"{source.folder}/{source.split}-*.parquet"
+        progress(f"raw/{spec.name}: {split} from {source.repo}@{source.revision[:12]}")
         try:
             snapshot = Path(
                 snapshot_download(source.repo, repo_type="dataset", revision=source.revision, allow_patterns=[pattern])
             )
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
             raise R3Error(
-                f"{spec.name}: cannot fetch {source.repo}@{source.revision} {pattern}{offline}: "
+                f"{spec.name}: cannot fetch {source.repo}@{source.revision} {pattern}{_offline()}: "
                 f"{str(error).splitlines()[0]}; check the network and HF_TOKEN, or give a local folder with --source"
             ) from error
         files[split] = sorted(snapshot.glob(pattern))
         if not files[split]:
-            raise R3Error(f"{spec.name}: {source.repo}@{source.revision} holds no {pattern}")
+            raise R3Error(f"{spec.name}: {source.repo}@{source.revision}{_offline()} holds no {pattern}")
+        remedy = "unset HF_HUB_OFFLINE and run it again where there is a network" if _offline() else "run it again"
+        refuse_missing_shards(spec.name, files[split], f"the Hub cache of {source.repo}{_offline()}", remedy)
     return SourceFiles(files, hub_identity(spec, splits))
+
+
+def _offline() -> str:
+    return " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""

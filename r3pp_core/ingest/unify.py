@@ -1,10 +1,16 @@
-"""Unify: raw rows and OCR text -> `<dataset>_unified_<split>.jsonl`, the same schema for every data set."""
+"""Unify: raw rows and OCR text -> `<dataset>_unified_<split>.jsonl` and `.parquet`, one schema for every data set.
 
+Chunks of lines go through worker processes; what they give is written in the order of the lines.
+"""
+
+import gc
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from r3pp_core.artefact import (
@@ -14,20 +20,27 @@ from r3pp_core.artefact import (
     Target,
     build,
     content_hash_of,
+    manifest_beside,
     read_manifest,
     require_manifest,
 )
 from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.datasets.spec import SPLITS
-from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.errors import UsageError
 from r3pp_core.ingest.download import raw_table, raw_target
-from r3pp_core.ingest.ocr import OcrConfig, ocr_path, ocr_target, run_ocr
-from r3pp_core.ingest.schema import RAW_FIELDS, schema_problem
-from r3pp_core.jsonl import read_jsonl, write_jsonl
-from r3pp_core.progress import Progress, silent
+from r3pp_core.ingest.hashed_file import HashedFile
+from r3pp_core.ingest.line_chunks import line_chunks
+from r3pp_core.ingest.merge_keys import Keys, joined, keys_path
+from r3pp_core.ingest.ocr import REJECTED, ocr_path, ocr_target, run_ocr
+from r3pp_core.ingest.ocr_index import chunk_places, index_path, write_index
+from r3pp_core.ingest.ocr_shard import OcrConfig
+from r3pp_core.ingest.unify_chunk import REPEATED_COLUMNS, Setting, UnifiedChunk, arrow_stream_schema, unify_chunk
+from r3pp_core.ingest.workers import Workers, processes_for
+from r3pp_core.jsonl import write_jsonl
+from r3pp_core.progress import Progress, counted, silent
 
-CODE_VERSION = "1"
-ANSWERLESS_SPLIT = "test"  # the only split whose answers may be hidden
+CODE_VERSION = "2"
+ROWS_A_GROUP = 16_384
 
 
 class UnifyConfig(BaseModel):
@@ -37,6 +50,7 @@ class UnifyConfig(BaseModel):
 
     image_prefix: str | None = Field(None, description="first part of image_path; empty: the data set's name")
     ocr: str = Field("auto", description="auto, none, or a JSONL file")
+    num_workers: int | None = Field(None, ge=1, description="worker processes for large tables; empty: one a core")
 
 
 def unified_target(unified_dir: Path, dataset: str) -> Target:
@@ -56,10 +70,11 @@ def unify(
     *,
     force: bool = False,
 ) -> Manifest:
-    """Write one unified table per raw table; rows that cannot be used go to `<dataset>_unified.rejected.jsonl`.
+    """Write two unified tables per raw table; rows that cannot be used go to `<dataset>_unified.rejected.jsonl`.
 
-    Rejection reasons: schema, question_empty, answer_missing (train and val only; hidden test answers stay as rows
-    without answers and are counted). Raises UsageError for a bad prefix or OCR file, R3Error for missing raw data.
+    Rejection reasons: not_json, schema, question_empty, answer_missing (train and val only; hidden test answers stay as
+    rows without answers and are counted), and what OCR said of a picture that it could not open. Raises UsageError for
+    a bad prefix or OCR file, R3Error for missing raw data.
     """
     dataset_spec(dataset)
     raw_dir = find_raw_dir(dataset, raw_dir)
@@ -68,29 +83,102 @@ def unify(
     if "/" in prefix or prefix in (".", ".."):
         raise UsageError(f"--image_prefix {prefix!r} must be one folder name, such as {dataset}")
     ocr_file = _ocr_file(dataset, raw_dir, config.ocr, progress)
+    rejected_by_ocr = raw_dir / REJECTED
+    unreadable = rejected_by_ocr if config.ocr == "auto" and rejected_by_ocr.is_file() else None
     request = Request(
         stage=f"unified/{dataset}",
         code_version=CODE_VERSION,
         config={"image_prefix": prefix},
-        inputs={"raw": raw.content_hash, "ocr": content_hash_of(ocr_file) if ocr_file else "none"},
+        inputs={
+            "raw": raw.content_hash,
+            "ocr": content_hash_of(ocr_file) if ocr_file else "none",
+            "ocr_rejected": content_hash_of(unreadable) if unreadable else "none",
+        },
     )
+    tables = {split: path for split in SPLITS if (path := raw_table(raw_dir, dataset, split)).is_file()}
 
     def make(staging: Path) -> Outcome:
-        texts = {row["image_path"]: row for row in read_jsonl(ocr_file)} if ocr_file else {}
-        by_hash = {row["image_sha256"]: row for row in texts.values() if "image_sha256" in row}
-        counts: Counter[str] = Counter()
-        rejected: list[dict[str, str]] = []
-        for split in SPLITS:
-            table = raw_table(raw_dir, dataset, split)
-            if table.is_file():
-                unifier = _Unifier(prefix, texts, by_hash, counts, rejected)
-                rows = unifier.rows(read_jsonl(table))
-                counts[f"rows_{split}"] = write_jsonl(unified_table(staging, dataset, split), rows)
-        counts["rows"] = sum(counts[f"rows_{split}"] for split in SPLITS)
+        with ExitStack() as open_files:
+            writers = {path: _SplitWriter(staging, dataset, split, open_files) for split, path in tables.items()}
+            scratch = Path(open_files.enter_context(tempfile.TemporaryDirectory(prefix="r3pp-ocr-index-")))
+            workers = processes_for([*tables.values(), *([ocr_file] if ocr_file else [])], config.num_workers)
+            pool = open_files.enter_context(Workers(workers, gc.disable))
+            index = index_path(ocr_file) if ocr_file else None
+            if ocr_file and (config.ocr != "auto" or manifest_beside(index_path(ocr_file)) is None):
+                index = scratch / "index.npy"
+                write_index(pool.mapped(chunk_places, line_chunks(ocr_file)), index)
+            setting = Setting(prefix, ocr_file, index, unreadable)
+            chunks = ((setting, chunk) for path in tables.values() for chunk in line_chunks(path))
+            for chunk in counted(pool.mapped(unify_chunk, chunks), None, f"unified/{dataset} chunks", progress):
+                writers[chunk.table].write(chunk)
+            for writer in writers.values():
+                writer.finish()
+        rejected = [row for writer in writers.values() for row in writer.rejected]
         write_jsonl(staging / f"{dataset}_unified.rejected.jsonl", rejected)
-        return Outcome(counts=counts, left_out=Counter(row["reason"] for row in rejected))
+        counts = Counter({f"rows_{split}": writers[path].num_rows for split, path in tables.items()})
+        counts["rows"] = counts.total()
+        for writer in writers.values():
+            counts.update(writer.counts)
+        hashes = {unified_table(staging, dataset, split).name: writers[path].sha256 for split, path in tables.items()}
+        return Outcome(counts=counts, left_out=Counter(row["reason"] for row in rejected), hashes=hashes)
 
     return build(unified_target(out_dir, dataset), request, make, force=force, progress=progress)
+
+
+class _SplitWriter:
+    """JSONL and Parquet of one split, written chunk by chunk; `counts` is over the chunks written so far."""
+
+    def __init__(self, staging: Path, dataset: str, split: str, open_files: ExitStack) -> None:
+        import pyarrow.parquet as pq
+
+        path = unified_table(staging, dataset, split)
+        self._jsonl = open_files.enter_context(HashedFile(path))
+        self._keys_path = keys_path(path)
+        # Dictionaries stay inside the file: without `store_schema` readers get the one schema, plain strings.
+        parquet = pq.ParquetWriter(
+            path.with_suffix(".parquet"),
+            arrow_stream_schema(),
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=list(REPEATED_COLUMNS),
+            store_schema=False,
+        )
+        self._parquet: Any = open_files.enter_context(parquet)
+        self._waiting: list[Any] = []  # Arrow tables that together are not yet a row group
+        self._keys: list[Keys] = []
+        self.num_rows = 0
+        self.counts: Counter[str] = Counter()
+        self.rejected: list[dict[str, str]] = []
+
+    def write(self, chunk: UnifiedChunk) -> None:
+        import pyarrow as pa
+
+        assert chunk.num_rows + len(chunk.rejected) == chunk.counts["rows_in"], "a row was lost"
+        chunk.keys["offset"] += self._jsonl.num_bytes
+        self._keys.append(chunk.keys)
+        self._jsonl.write(chunk.jsonl)
+        self._waiting.append(pa.ipc.open_stream(chunk.arrow).read_all())
+        self.num_rows += chunk.num_rows
+        self.counts.update(chunk.counts)
+        self.rejected += chunk.rejected
+        if sum(table.num_rows for table in self._waiting) >= ROWS_A_GROUP:
+            self._write_group()
+
+    @property
+    def sha256(self) -> str:
+        """Of the JSONL, once it is closed."""
+        return self._jsonl.sha256
+
+    def finish(self) -> None:
+        self._write_group()
+        np.save(self._keys_path, joined(self._keys))
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        if any(table.num_rows for table in self._waiting):
+            self._parquet.write_table(pa.concat_tables(self._waiting).unify_dictionaries())
+        self._waiting.clear()
 
 
 def find_raw_dir(dataset: str, raw_dir: Path) -> Path:
@@ -114,72 +202,4 @@ def _ocr_file(dataset: str, raw_dir: Path, ocr: str, progress: Progress) -> Path
     path = Path(ocr)
     if not path.is_file():
         raise UsageError(f"--ocr {ocr} is neither auto nor none nor a JSONL file that exists")
-    for number, row in enumerate(read_jsonl(path), start=1):
-        if problem := _ocr_problem(row):
-            raise R3Error(
-                f"{path} line {number} {problem}; an OCR file has image_path, ocr_text and ocr_conf (0..1 or null)"
-            )
     return path
-
-
-def _ocr_problem(row: dict[str, Any]) -> str | None:
-    if missing := [name for name in ("image_path", "ocr_text", "ocr_conf") if name not in row]:
-        return f"lacks {', '.join(missing)}"
-    if not isinstance(row["image_path"], str) or not isinstance(row["ocr_text"], str | None):
-        return "has an image_path or ocr_text that is no text"
-    conf = row["ocr_conf"]
-    if conf is not None and not (isinstance(conf, int | float) and 0 <= conf <= 1):
-        return f"has ocr_conf {conf!r}"
-    return None
-
-
-class _Unifier:
-    def __init__(
-        self,
-        prefix: str,
-        texts: dict[str, dict[str, Any]],
-        by_hash: dict[str, dict[str, Any]],
-        counts: Counter[str],
-        rejected: list[dict[str, str]],
-    ) -> None:
-        self.prefix, self.texts, self.by_hash = prefix, texts, by_hash
-        self.counts, self.rejected = counts, rejected
-
-    def rows(self, raw_rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for raw in raw_rows:
-            self.counts["rows_in"] += 1
-            reason, detail = self._problem(raw)
-            if reason:
-                self.rejected.append({"id": str(raw.get("id")), "reason": reason, "detail": detail})
-                continue
-            self.counts["rows_without_answer"] += not raw["answers"]
-            yield self._unified(raw)
-
-    def _problem(self, raw: dict[str, Any]) -> tuple[str, str]:
-        if problem := schema_problem(raw, RAW_FIELDS):
-            return "schema", f"the row {problem}"
-        if not (raw["question"] or "").strip():
-            return "question_empty", "the question is null or blank"
-        if not raw["answers"] and raw["split"] != ANSWERLESS_SPLIT:
-            return "answer_missing", f"a {raw['split']} row without an answer"
-        return "", ""
-
-    def _unified(self, raw: dict[str, Any]) -> dict[str, Any]:
-        image_path = f"{self.prefix}/{raw['image']}"
-        ocr = self.by_hash.get(raw["image_sha256"]) or self.texts.get(raw["image"]) or self.texts.get(image_path) or {}
-        text = ocr.get("ocr_text") or ""
-        self.counts["rows_without_text"] += not text
-        return {
-            "id": raw["id"],
-            "dataset": raw["dataset"],
-            "split": raw["split"],
-            "image_path": image_path,
-            "image_sha256": raw["image_sha256"],
-            "question": raw["question"].strip(),
-            "answer": raw["answers"][0] if raw["answers"] else "",
-            "answers": raw["answers"],
-            "ocr_text": text,
-            "ocr_conf": ocr.get("ocr_conf"),
-            "pseudo_text": text,
-            "meta": raw["meta"],
-        }

@@ -16,14 +16,13 @@ from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import R3Config
 from r3pp_core.model.evidence import Floats, Retriever, RowEvidence, refuse_other_sizes
-from r3pp_core.pictures import PictureError, open_picture, picture_inside
+from r3pp_core.pictures import MAX_ASPECT_RATIO, PictureError, open_picture, picture_inside
 from r3pp_core.retrieval.search import query_text
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Row = Mapping[str, Any]
-MAX_ASPECT_RATIO = 200  # Qwen's image processor refuses more
 
 
 @dataclass(frozen=True)

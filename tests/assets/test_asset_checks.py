@@ -9,6 +9,7 @@ import pytest
 from r3pp_assets.defs.evaluate import checks as evaluate_checks
 from r3pp_assets.defs.index import checks as index_checks
 from r3pp_assets.defs.merged import checks as merged_checks
+from r3pp_assets.defs.ocr import checks as ocr_checks
 from r3pp_assets.defs.raw import checks as raw_checks
 from r3pp_assets.defs.train import checks as train_checks
 from r3pp_assets.defs.unified import checks as unified_checks
@@ -28,7 +29,7 @@ def damages(asset: str, check: str):
 
 
 def all_checks() -> dict[tuple[str, str], dg.AssetChecksDefinition]:
-    modules = (raw_checks, unified_checks, merged_checks, index_checks, evaluate_checks)
+    modules = (raw_checks, ocr_checks, unified_checks, merged_checks, index_checks, evaluate_checks)
     found = [check for module in modules for check in module.all_checks]
     found += [train_checks.loads_exactly, train_checks.loss_fell]
     return {(key.asset_key.to_user_string(), key.name): check for check in found for key in check.check_keys}
@@ -40,6 +41,10 @@ def edit_first_row(table, **changes):
     write_jsonl(table, rows)
 
 
+def drop_first_row(table):
+    write_jsonl(table, list(read_jsonl(table))[1:])
+
+
 def edit_manifest(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
@@ -49,7 +54,12 @@ def raw_answers_become_a_string(paths):
     edit_first_row(paths.raw_dir("chartqa") / "chartqa_raw_train.jsonl", answers="12")
 
 
-@damages("raw/chartqa", "pictures_decode")
+@damages("raw/chartqa", "row_counts")
+def a_raw_row_is_gone(paths):
+    drop_first_row(paths.raw_dir("chartqa") / "chartqa_raw_train.jsonl")
+
+
+@damages("raw/chartqa", "pictures_whole")
 def a_raw_picture_is_cut_short(paths):
     picture = next((paths.raw_dir("chartqa") / "images").glob("train_*.png"))
     picture.write_bytes(picture.read_bytes()[:300])
@@ -59,8 +69,44 @@ def a_raw_picture_is_cut_short(paths):
 def a_tenth_of_the_rows_was_rejected(paths):
     edit_manifest(
         paths.raw_dir("chartqa") / "manifest.json",
-        counts={"rows_in": 100},
+        counts={"rows_in": 100, "rows": 90},
         left_out={"picture_undecodable": 10},
+    )
+
+
+@damages("ocr/chartqa", "row_counts")
+def an_ocr_line_is_gone(paths):
+    drop_first_row(paths.raw_dir("chartqa") / "ocr.jsonl")
+
+
+@damages("ocr/chartqa", "rejected_share")
+def a_tenth_of_the_pictures_could_not_be_opened(paths):
+    edit_manifest(
+        paths.raw_dir("chartqa") / "ocr.manifest.json", counts={"rows": 90}, left_out={"picture_undecodable": 10}
+    )
+
+
+@damages("ocr/chartqa", "text_found")
+def half_of_the_pictures_have_no_text(paths):
+    edit_manifest(paths.raw_dir("chartqa") / "ocr.manifest.json", counts={"rows": 10, "pictures_without_text": 5})
+
+
+@damages("ocr/chartqa", "picture_sizes")
+def a_picture_is_a_thread(paths):
+    edit_first_row(paths.raw_dir("chartqa") / "ocr.jsonl", width=3000, height=2)
+
+
+@damages("unified/chartqa", "row_counts")
+def a_unified_row_is_gone(paths):
+    drop_first_row(paths.unified_dir / "chartqa_unified_val.jsonl")
+
+
+@damages("unified/chartqa", "rejected_share")
+def a_tenth_of_the_raw_rows_had_no_question(paths):
+    edit_manifest(
+        paths.unified_dir / "chartqa_unified.manifest.json",
+        counts={"rows_in": 100, "rows": 90},
+        left_out={"question_empty": 10},
     )
 
 
@@ -94,6 +140,54 @@ def a_test_picture_is_in_train(paths):
 @damages("merged/train", "no_answerless_row")
 def a_train_row_lost_its_answers(paths):
     edit_first_row(paths.merged("train"), answers=[], answer="")
+
+
+def question_of(paths, split):
+    """The first row of a split asks about a picture that looks like nothing else."""
+    row = next(read_jsonl(paths.merged(split)))
+    return {"question": row["question"], "meta": {**row["meta"], "image_phash": "0f" * 32}}
+
+
+def a_picture_of_evaluation_was_encoded_again(paths, split):
+    changes = question_of(paths, split)
+    edit_first_row(paths.merged(split), **changes)
+    edit_first_row(paths.merged("train"), **changes)
+
+
+for split in ("val", "test"):
+    damages("merged/train", f"no_near_picture_shared_with_{split}")(
+        lambda paths, split=split: a_picture_of_evaluation_was_encoded_again(paths, split)
+    )
+
+
+@damages("merged/train", "no_picture_alike_in_evaluation")
+def a_train_picture_looks_like_one_of_val(paths):
+    manifest = paths.unified_dir / "train.manifest.json"
+    counts = json.loads(manifest.read_text())["counts"]
+    edit_manifest(manifest, counts={**counts, "pictures_alike_in_evaluation": 1})
+
+
+def a_merged_row_is_gone(paths, split):
+    drop_first_row(paths.merged(split))
+
+
+def a_tenth_was_left_out(paths, split):
+    counts = {"rows_in": 100, "rows": 90}
+    edit_manifest(paths.unified_dir / f"{split}.manifest.json", counts=counts, left_out={"duplicate": 10})
+
+
+def the_text_was_lost(paths, split):
+    table = paths.merged(split)
+    write_jsonl(table, [{**row, "pseudo_text": ""} for row in list(read_jsonl(table))])
+
+
+for split in ("train", "val", "test"):
+    for name, damage in (
+        ("row_counts", a_merged_row_is_gone),
+        ("left_out_share", a_tenth_was_left_out),
+        ("answer_coverage", the_text_was_lost),
+    ):
+        damages(f"merged/{split}", name)(lambda paths, damage=damage, split=split: damage(paths, split))
 
 
 @damages("merged/val", "schema")
@@ -176,7 +270,9 @@ for name in ("base", "r3"):
 
 def test_every_kind_of_check_has_a_damage():
     """Data sets share their checks, so chartqa stands for all three."""
-    missing = [key for key in all_checks() if key not in DAMAGE and not key[0].endswith(("screenqa", "infovqa"))]
+    of_history = {(f"merged/{split}", "distributions_stable") for split in ("train", "val", "test")}  # tested below
+    known = {*DAMAGE, *of_history}
+    missing = [key for key in all_checks() if key not in known and not key[0].endswith(("screenqa", "infovqa"))]
     assert missing == []
 
 
@@ -204,3 +300,37 @@ def test_scores_on_ninety_nine_rows_are_too_few_where_the_data_are_our_own(broke
     own = type(broken.workspace)(root=str(broken.root), profile="sample", source=None)
     assert check(workspace=broken.workspace).passed
     assert not check(workspace=own).passed
+
+
+@pytest.mark.parametrize(("questions", "passes"), [(["one two"] * 20, True), (["a b c d e f g h i j k l"] * 20, False)])
+def test_a_table_whose_questions_changed_is_noticed_against_the_materialization_before(tmp_path, questions, passes):
+    """Five words more in every question move all rows into another bin."""
+    from r3pp_assets.profiles import drift_result, profile_metadata
+
+    key = dg.AssetKey(["merged", "train"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        for table in (["one two"] * 20, questions):
+            rows = [merged_row(number, question) for number, question in enumerate(table)]
+            write_jsonl(tmp_path / "train.jsonl", rows)
+            metadata = profile_metadata(tmp_path / "train.jsonl")
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=metadata))
+            result = drift_result(instance, key)
+    assert result.passed is passes
+    assert result.severity == dg.AssetCheckSeverity.WARN
+
+
+def merged_row(number, question):
+    return {
+        "id": f"chartqa/train/{number}",
+        "dataset": "chartqa",
+        "split": "train",
+        "image_path": f"chartqa/images/train_{number}.png",
+        "image_sha256": f"{number:064x}",
+        "question": question,
+        "answer": "12",
+        "answers": ["12"],
+        "ocr_text": "12",
+        "ocr_conf": 0.9,
+        "pseudo_text": "12",
+        "meta": {},
+    }

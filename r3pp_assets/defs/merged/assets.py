@@ -3,19 +3,25 @@
 import dagster as dg
 
 from r3pp_assets.failures import user_errors
+from r3pp_assets.lineage import merged_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.pictures import contact_sheet_markdown
+from r3pp_assets.profiles import profile_metadata
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.ingest import merge as stage
 from r3pp_core.ingest.merge import MergeConfig, merge_split
-from r3pp_core.ingest.schema import UNIFIED_FIELDS
+from r3pp_core.ingest.schema import UnifiedRow
 
 PURPOSE = {
     "train": "the questions that models learn from and whose pictures fill the indices",
     "val": "the questions that every choice is made on",
     "test": "the questions of the final score; rows with hidden answers are counted and left out",
 }
+
+
+class MergeAssetConfig(MergeConfig, dg.Config):
+    """Which tables make which split; give all three splits the same, since each is kept apart from the others'."""
 
 
 def merged_asset(split: str) -> dg.AssetsDefinition:
@@ -29,10 +35,12 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
         description=f"The three data sets in one table: {PURPOSE[split]}. Duplicates and pictures that also stand in "
         "an evaluation split are left out and counted.",
     )
-    def merged(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        with user_errors():
+    def merged(
+        context: dg.AssetExecutionContext, config: MergeAssetConfig, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
+        with user_errors() as started:
             paths = workspace.paths
-            manifest = merge_split(split, paths.unified_dir, MergeConfig(), context.log.info)
+            manifest = merge_split(split, paths.unified_dir, config, context.log.info)
             table = paths.merged(split)
             return materialization(
                 manifest,
@@ -40,8 +48,11 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
                 {
                     "preview": preview(table, ["id", "question", "answers", "image_path", "pseudo_text"]),
                     "pictures_at_a_glance": contact_sheet_markdown(table, paths.image_root),
-                    "dagster/column_schema": column_schema(UNIFIED_FIELDS),
+                    "dagster/column_schema": column_schema(UnifiedRow),
+                    "dagster/column_lineage": merged_lineage(DATASETS),
+                    **profile_metadata(table),
                 },
+                started,
             )
 
     return merged

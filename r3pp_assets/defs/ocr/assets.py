@@ -1,18 +1,24 @@
 """OCR text, one asset per data set."""
 
 import dagster as dg
+from pydantic import Field
 
 from r3pp_assets.failures import user_errors
+from r3pp_assets.lineage import ocr_lineage
 from r3pp_assets.metadata import materialization, preview
+from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.ingest import ocr as stage
-from r3pp_core.ingest.ocr import OcrConfig, ocr_path, run_ocr
+from r3pp_core.ingest.ocr import ocr_path, run_ocr
+from r3pp_core.ingest.ocr_shard import OcrConfig
 
 
 class OcrAssetConfig(OcrConfig, dg.Config):
     """How pictures are read."""
+
+    use_launcher: bool = Field(False, description="by the launcher's ranks instead of this process's workers")
 
 
 def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
@@ -26,15 +32,23 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         description=f"{spec.title}: what each unique picture says, line by line with boxes and confidence.",
     )
     def ocr(
-        context: dg.AssetExecutionContext, config: OcrAssetConfig, workspace: WorkspaceResource
+        context: dg.AssetExecutionContext,
+        config: OcrAssetConfig,
+        workspace: WorkspaceResource,
+        launcher: LauncherResource,
     ) -> dg.MaterializeResult:
-        with user_errors():
+        with user_errors() as started:
             folder = workspace.paths.raw_dir(spec.name)
-            manifest = run_ocr(spec.name, folder, config, context.log.info)
+            launch = launcher.launch_config if config.use_launcher else None
+            manifest = run_ocr(spec.name, folder, config, context.log.info, launch=launch)
             return materialization(
                 manifest,
                 ocr_path(folder),
-                {"preview": preview(ocr_path(folder), ["image_path", "ocr_conf", "ocr_text"])},
+                {
+                    "preview": preview(ocr_path(folder), ["image_path", "ocr_conf", "ocr_text"]),
+                    "dagster/column_lineage": ocr_lineage(spec.name),
+                },
+                started,
             )
 
     return ocr

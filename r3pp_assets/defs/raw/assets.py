@@ -3,23 +3,24 @@
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from r3pp_assets.failures import user_errors
-from r3pp_assets.metadata import materialization, preview
+from r3pp_assets.metadata import column_schema, materialization, preview
+from r3pp_assets.pictures import contact_sheet_markdown
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.ingest import download as stage
 from r3pp_core.ingest.download import DownloadConfig, download, raw_table
+from r3pp_core.ingest.schema import RawRow
 from r3pp_core.progress import Progress
 
 
-class RawConfig(dg.Config):
-    """What to fetch. Empty fields mean everything there is."""
+class RawAssetConfig(DownloadConfig, dg.Config):
+    """What to fetch. Empty fields mean everything there is, from the profile's source."""
 
-    splits: list[str] = ["train", "val", "test"]
-    max_rows: int | None = None
-    force: bool = False
+    force: bool = Field(False, description="again, even if nothing changed")
 
 
 def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
@@ -32,16 +33,24 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         description=f"{spec.title}: every unique picture as a file, and one table of questions and all accepted "
         "answers per split, as they come from the source.",
     )
-    def raw(context: dg.AssetExecutionContext, config: RawConfig, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        with user_errors():
+    def raw(
+        context: dg.AssetExecutionContext, config: RawAssetConfig, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
+        with user_errors() as started:
             folder = workspace.paths.raw_dir(spec.name)
-            request = DownloadConfig(
-                source=source_folder(workspace, context.log.info), splits=config.splits, max_rows=config.max_rows
-            )
+            source = config.source or source_folder(workspace, context.log.info)
+            request = DownloadConfig(**{**config.model_dump(exclude={"force"}), "source": source})
             manifest = download(spec.name, folder, request, context.log.info, force=config.force)
             table = raw_table(folder, spec.name, config.splits[0])
             return materialization(
-                manifest, folder, {"preview": preview(table, ["id", "question", "answers", "image"])}
+                manifest,
+                folder,
+                {
+                    "preview": preview(table, ["id", "question", "answers", "image"]),
+                    "pictures_at_a_glance": contact_sheet_markdown(table, folder, "image"),
+                    "dagster/column_schema": column_schema(RawRow),
+                },
+                started,
             )
 
     return raw

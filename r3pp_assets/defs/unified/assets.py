@@ -3,13 +3,19 @@
 import dagster as dg
 
 from r3pp_assets.failures import user_errors
+from r3pp_assets.lineage import unified_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
+from r3pp_assets.profiles import profile_metadata
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.ingest import unify as stage
-from r3pp_core.ingest.schema import UNIFIED_FIELDS
+from r3pp_core.ingest.schema import UnifiedRow
 from r3pp_core.ingest.unify import UnifyConfig, unified_table, unify
+
+
+class UnifyAssetConfig(UnifyConfig, dg.Config):
+    """Where the pictures' text comes from."""
 
 
 def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
@@ -23,10 +29,12 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         description=f"{spec.title}: rows in the schema that all three data sets share, with all references and the "
         "picture's text.",
     )
-    def unified(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-        with user_errors():
+    def unified(
+        context: dg.AssetExecutionContext, config: UnifyAssetConfig, workspace: WorkspaceResource
+    ) -> dg.MaterializeResult:
+        with user_errors() as started:
             paths = workspace.paths
-            manifest = unify(spec.name, paths.raw_dir(spec.name), paths.unified_dir, UnifyConfig(), context.log.info)
+            manifest = unify(spec.name, paths.raw_dir(spec.name), paths.unified_dir, config, context.log.info)
             split = next(split for split in ("train", "val", "test") if f"rows_{split}" in manifest.counts)
             table = unified_table(paths.unified_dir, spec.name, split)
             return materialization(
@@ -34,8 +42,12 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
                 table,
                 {
                     "preview": preview(table, ["id", "question", "answers", "pseudo_text"]),
-                    "dagster/column_schema": column_schema(UNIFIED_FIELDS),
+                    "dagster/column_schema": column_schema(UnifiedRow),
+                    "dagster/column_lineage": unified_lineage(spec.name),
+                    "parquet": dg.MetadataValue.path(str(table.with_suffix(".parquet"))),
+                    **profile_metadata(table),
                 },
+                started,
             )
 
     return unified

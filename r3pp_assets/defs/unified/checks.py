@@ -1,26 +1,52 @@
-"""Unified rows keep the one schema."""
+"""Unified rows keep the one schema, none is unaccounted for, and little was rejected."""
 
 import dagster as dg
 
-from r3pp_assets.metadata import problems_result
+from r3pp_assets.metadata import problems_result, rejected_result
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.artefact import Manifest, require_manifest
 from r3pp_core.datasets.registry import DATASETS
-from r3pp_core.ingest.checks import unified_schema_problems
+from r3pp_core.datasets.spec import SPLITS
+from r3pp_core.ingest.checks import row_count_problems, unified_schema_problems
+from r3pp_core.ingest.unify import unified_table, unified_target
+from r3pp_core.workspace import Workspace
+
+MAX_REJECTED_SHARE = 0.01
 
 
-def unified_check(dataset: str) -> dg.AssetChecksDefinition:
+def unified_checks(dataset: str) -> list[dg.AssetChecksDefinition]:
+    key = dg.AssetKey(["unified", dataset])
+
     @dg.asset_check(
-        asset=dg.AssetKey(["unified", dataset]),
+        asset=key,
         name="schema",
         blocking=True,
         description="Every unified row has the unified schema, and its answer is the first of its answers.",
     )
     def schema(workspace: WorkspaceResource) -> dg.AssetCheckResult:
-        tables = sorted(workspace.paths.unified_dir.glob(f"{dataset}_unified_*.jsonl"))
-        tables = [table for table in tables if "rejected" not in table.name]
-        return problems_result(unified_schema_problems(tables), "rows that break the unified schema")
+        problems = unified_schema_problems(tables_of(workspace.paths, dataset))
+        return problems_result(problems, "rows that break the unified schema")
 
-    return schema
+    @dg.asset_check(asset=key, name="row_counts", blocking=True, description="Rows in are rows out and rejected.")
+    def row_counts(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        problems = row_count_problems(manifest_of(workspace.paths, dataset), tables_of(workspace.paths, dataset))
+        return problems_result(problems, "counts that do not add up")
+
+    @dg.asset_check(asset=key, name="rejected_share", description="At most 1 % of the raw rows were rejected.")
+    def rejected_share(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        where = workspace.paths.unified_dir / f"{dataset}_unified.rejected.jsonl"
+        return rejected_result(manifest_of(workspace.paths, dataset), MAX_REJECTED_SHARE, str(where))
+
+    return [schema, row_counts, rejected_share]
 
 
-all_checks = [unified_check(dataset) for dataset in DATASETS]
+def tables_of(paths: Workspace, dataset: str) -> list:
+    tables = [unified_table(paths.unified_dir, dataset, split) for split in SPLITS]
+    return [table for table in tables if table.is_file()]
+
+
+def manifest_of(paths: Workspace, dataset: str) -> Manifest:
+    return require_manifest(unified_target(paths.unified_dir, dataset), f"r3pp unify --dataset {dataset}")
+
+
+all_checks = [check for dataset in DATASETS for check in unified_checks(dataset)]

@@ -1,0 +1,15 @@
+"""The flags of every command whose processes a launcher starts."""
+
+from argparse import ArgumentParser, Namespace
+
+from r3pp_core.flags import validated
+from r3pp_core.launch.interface import LaunchConfig
+
+
+def add_launch_flags(command: ArgumentParser) -> None:
+    command.add_argument("--launcher", choices=["local", "slurm"], default="local", help="where processes run")
+    command.add_argument("--num_processes", type=int, default=1, help="ranks; for training one a GPU")
+
+
+def launch_config(args: Namespace) -> LaunchConfig:
+    return validated(LaunchConfig, {"launcher": args.launcher, "num_processes": args.num_processes})
