@@ -155,7 +155,7 @@ def manifest_beside(path: Path) -> Manifest | None:
         except (ValueError, TypeError):
             continue  # somebody else's file of that name
         entry = manifest.files.get(path.name)
-        unchanged = path.stat().st_mtime_ns <= manifest_path.stat().st_mtime_ns
+        unchanged = path.is_file() and path.stat().st_mtime_ns <= manifest_path.stat().st_mtime_ns
         if entry and unchanged and entry["bytes"] == path.stat().st_size:
             return manifest
     return None

@@ -62,7 +62,7 @@ def run_download(args: Namespace) -> None:
 def run_ocr_command(args: Namespace) -> None:
     raw_dir = find_raw_dir(args.dataset, args.raw_dir)
     # One process needs no launcher: the pictures are read by the workers of this one.
-    launch = launch_config(args) if args.num_processes > 1 or args.launcher != "local" else None
+    launch = launch_config(args) if args.num_processes != 1 or args.launcher != "local" else None
     say_manifest(run_ocr(args.dataset, raw_dir, config_from(args, OcrConfig), say, launch=launch, force=args.force))
 
 

@@ -23,7 +23,7 @@ from r3pp_core.artefact import (
 from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.datasets.spec import SPLITS, DatasetSpec
 from r3pp_core.errors import R3Error
-from r3pp_core.ingest.source import SourceFiles, check_splits, hub_identity, hub_source, local_source
+from r3pp_core.ingest.source import SourceFiles, hub_identity, hub_source, local_source, spec_splits
 from r3pp_core.ingest.source_rows import read_source_rows
 from r3pp_core.ingest.split_export import PictureStore, SplitExporter
 from r3pp_core.ingest.workers import num_processes
@@ -71,7 +71,7 @@ def download(
     from r3pp_core.ingest.adopt import adopt, is_runbook_folder
 
     spec = dataset_spec(dataset)
-    splits = check_splits(config.splits)
+    splits = spec_splits(spec, config.splits)
     if not force and is_runbook_folder(spec, out_dir):
         return adopt(spec, out_dir, progress)
     if not force and (manifest := _adopted(out_dir)):
@@ -108,7 +108,8 @@ def is_current(dataset: str, out_dir: Path, config: DownloadConfig) -> bool:
     assert config.source is not None, "the Hub's sources are pinned, they do not change"
     if _adopted(out_dir):
         return True
-    spec, splits = dataset_spec(dataset), check_splits(config.splits)
+    spec = dataset_spec(dataset)
+    splits = spec_splits(spec, config.splits)
     source = local_source(spec, Path(config.source), splits)
     return fresh_manifest(raw_target(out_dir), _request(spec, config, splits, source.identity)) is not None
 
@@ -160,4 +161,5 @@ def _export(
     assert counts["rows_in"] == counts["rows"] + len(rejected), "a row was lost"
     write_jsonl(staging / "rejected.jsonl", rejected)
     left_out = Counter(row["reason"] for row in rejected)
-    return Outcome(counts=counts, left_out=left_out, trees={"images": hashes})
+    details = {"commits": dict(source.commits)} if source.commits else {}
+    return Outcome(counts=counts, left_out=left_out, details=details, trees={"images": hashes})

@@ -16,7 +16,7 @@ from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import SPLITS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.ingest.hashed_file import HashedFile
-from r3pp_core.ingest.merge_keys import Keys, table_keys
+from r3pp_core.ingest.merge_keys import Keys, joined, table_keys
 from r3pp_core.ingest.perceptual import near_rows
 from r3pp_core.ingest.reasons import Reason
 from r3pp_core.jsonl import write_jsonl
@@ -30,7 +30,8 @@ REASONS = ["", *Reason]  # a row's decision is a place in this list; 0 stays
 
 
 def default_tables(split: str) -> list[str]:
-    return [f"{dataset}_unified_{split}.jsonl" for dataset in DATASETS]
+    """The tables of all data sets that have the split."""
+    return [f"{name}_unified_{split}.jsonl" for name, spec in DATASETS.items() if split in spec.sources]
 
 
 class MergeConfig(BaseModel):
@@ -81,11 +82,11 @@ def merge_split(
 
     def make(staging: Path) -> Outcome:
         names = list(DATASETS)
-        *keys, guard_keys = _keys(tables, guards, names, config.num_workers)
-        all_keys = np.concatenate(keys)
+        all_keys, num_rows, guard_keys = _keys(tables, guards, names, config.num_workers)
         decisions, num_alike = _decide(split, all_keys, guard_keys)
         kept = decisions == 0
-        parts = np.split(decisions, np.cumsum([len(part) for part in keys])[:-1])
+        bounds = np.cumsum(num_rows)[:-1]
+        keys, parts = np.split(all_keys, bounds), np.split(decisions, bounds)
         with HashedFile(staging / f"{split}.jsonl") as out:
             for path, part, part_decisions in zip(tables, keys, parts, strict=True):
                 _copy_lines(path, part[part_decisions == 0], out)
@@ -133,10 +134,13 @@ def _guard_tables(split: str, unified_dir: Path, config: MergeConfig, progress: 
             progress(f"merged/{split}: {name} is not there, so {split} cannot be kept apart from it")
 
 
-def _keys(tables: list[Path], guards: list[Path], names: list[str], num_workers: int | None) -> list[Keys]:
-    """One array a table, then one over all guards."""
+def _keys(
+    tables: list[Path], guards: list[Path], names: list[str], num_workers: int | None
+) -> tuple[Keys, list[int], Keys]:
+    """Over all tables, with the number of rows of each; and over all guards."""
     found = table_keys([*tables, *guards], names, num_workers)
-    return [*found[: len(tables)], np.concatenate([found[0][:0], *found[len(tables) :]])]
+    own, guarded = found[: len(tables)], found[len(tables) :]
+    return joined(own), [len(keys) for keys in own], joined(guarded)
 
 
 def _decide(split: str, keys: Keys, guards: Keys) -> tuple[npt.NDArray[np.uint8], int]:

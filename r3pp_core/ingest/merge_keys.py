@@ -36,7 +36,7 @@ Keys = npt.NDArray[Any]
 
 def keys_path(table: Path) -> Path:
     """Where unify keeps the keys of a table that it wrote."""
-    return table.with_suffix(".keys.npy")
+    return table.with_suffix(".keys")
 
 
 def table_keys(tables: Sequence[Path], datasets: Sequence[str], num_workers: int | None = None) -> list[Keys]:
@@ -59,7 +59,7 @@ def _kept_keys(table: Path, codes: dict[str, int]) -> Keys | None:
     manifest = manifest_beside(table)
     if manifest is None or keys_path(table).name not in manifest.files or manifest_beside(keys_path(table)) is None:
         return None
-    keys: Keys = np.load(keys_path(table))
+    keys: Keys = np.fromfile(keys_path(table), KEYS)
     keys["dataset"] = codes[manifest.stage.removeprefix("unified/")]
     return keys
 

@@ -66,5 +66,5 @@ def near_rows(questions: Keys, hashes: Words, others: Keys, other_hashes: Words)
 
 def _band_key(questions: Keys, hashes: Words, band: int) -> Keys:
     """Equal for the same question and the same 16 bits; by chance for others, which are compared in vain."""
-    bits = np.ascontiguousarray(hashes).view("<u2").reshape(len(hashes), -1)[:, band]
+    bits = np.ascontiguousarray(hashes).view("<u2").reshape(-1, NUM_WORDS * 4)[:, band]
     return questions ^ (bits.astype(np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15))

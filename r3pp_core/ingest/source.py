@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from r3pp_core.artefact import hash_file, hash_json
@@ -16,10 +16,11 @@ SHARD = re.compile(r"(?P<split>.+)-\d{5}-of-(?P<total>\d{5})\.parquet")
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """Parquet files by split (train, val, test), and what they are pinned to."""
+    """Parquet files by split (train, val, test), what they are pinned to, and from the Hub their commits by split."""
 
     files: Mapping[str, list[Path]]
     identity: str
+    commits: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_splits(splits: list[str]) -> list[str]:
@@ -27,6 +28,14 @@ def check_splits(splits: list[str]) -> list[str]:
     if unknown or not splits:
         raise UsageError(f"unknown split {', '.join(unknown) or '(none)'}: choose from {', '.join(SPLITS)}")
     return [split for split in SPLITS if split in splits]
+
+
+def spec_splits(spec: DatasetSpec, splits: list[str]) -> list[str]:
+    """Those of `splits` that the data set has; a data set need not have all three."""
+    found = [split for split in check_splits(splits) if split in spec.sources]
+    if not found:
+        raise UsageError(f"{spec.name} has no split {', '.join(splits)}: choose from {', '.join(spec.sources)}")
+    return found
 
 
 def local_source(spec: DatasetSpec, folder: Path, splits: list[str]) -> SourceFiles:
@@ -81,6 +90,7 @@ def hub_source(spec: DatasetSpec, splits: list[str], progress: Progress = silent
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     files: dict[str, list[Path]] = {}
+    commits: dict[str, str] = {}
     for split in splits:
         source = spec.sources[split]
         pattern = f"{source.folder}/{source.split}-*.parquet"
@@ -94,12 +104,12 @@ def hub_source(spec: DatasetSpec, splits: list[str], progress: Progress = silent
                 f"{spec.name}: cannot fetch {source.repo}@{source.revision} {pattern}{_offline()}: "
                 f"{str(error).splitlines()[0]}; check the network and HF_TOKEN, or give a local folder with --source"
             ) from error
-        files[split] = sorted(snapshot.glob(pattern))
+        files[split], commits[split] = sorted(snapshot.glob(pattern)), snapshot.name
         if not files[split]:
             raise R3Error(f"{spec.name}: {source.repo}@{source.revision}{_offline()} holds no {pattern}")
         remedy = "unset HF_HUB_OFFLINE and run it again where there is a network" if _offline() else "run it again"
         refuse_missing_shards(spec.name, files[split], f"the Hub cache of {source.repo}{_offline()}", remedy)
-    return SourceFiles(files, hub_identity(spec, splits))
+    return SourceFiles(files, hub_identity(spec, splits), commits)
 
 
 def _offline() -> str:

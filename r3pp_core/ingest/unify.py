@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from r3pp_core.artefact import (
@@ -30,7 +29,7 @@ from r3pp_core.errors import UsageError
 from r3pp_core.ingest.download import raw_table, raw_target
 from r3pp_core.ingest.hashed_file import HashedFile
 from r3pp_core.ingest.line_chunks import line_chunks
-from r3pp_core.ingest.merge_keys import Keys, joined, keys_path
+from r3pp_core.ingest.merge_keys import keys_path
 from r3pp_core.ingest.ocr import REJECTED, ocr_path, ocr_target, run_ocr
 from r3pp_core.ingest.ocr_index import chunk_places, index_path, write_index
 from r3pp_core.ingest.ocr_shard import OcrConfig
@@ -104,7 +103,7 @@ def unify(
             workers = processes_for([*tables.values(), *([ocr_file] if ocr_file else [])], config.num_workers)
             pool = open_files.enter_context(Workers(workers, gc.disable))
             index = index_path(ocr_file) if ocr_file else None
-            if ocr_file and (config.ocr != "auto" or manifest_beside(index_path(ocr_file)) is None):
+            if ocr_file and (config.ocr != "auto" or None in map(manifest_beside, (ocr_file, index_path(ocr_file)))):
                 index = scratch / "index.npy"
                 write_index(pool.mapped(chunk_places, line_chunks(ocr_file)), index)
             setting = Setting(prefix, ocr_file, index, unreadable)
@@ -133,7 +132,7 @@ class _SplitWriter:
 
         path = unified_table(staging, dataset, split)
         self._jsonl = open_files.enter_context(HashedFile(path))
-        self._keys_path = keys_path(path)
+        self._keys = open_files.enter_context(keys_path(path).open("wb"))
         # Dictionaries stay inside the file: without `store_schema` readers get the one schema, plain strings.
         parquet = pq.ParquetWriter(
             path.with_suffix(".parquet"),
@@ -145,7 +144,6 @@ class _SplitWriter:
         )
         self._parquet: Any = open_files.enter_context(parquet)
         self._waiting: list[Any] = []  # Arrow tables that together are not yet a row group
-        self._keys: list[Keys] = []
         self.num_rows = 0
         self.counts: Counter[str] = Counter()
         self.rejected: list[dict[str, str]] = []
@@ -155,14 +153,14 @@ class _SplitWriter:
 
         assert chunk.num_rows + len(chunk.rejected) == chunk.counts["rows_in"], "a row was lost"
         chunk.keys["offset"] += self._jsonl.num_bytes
-        self._keys.append(chunk.keys)
+        self._keys.write(chunk.keys.tobytes())
         self._jsonl.write(chunk.jsonl)
         self._waiting.append(pa.ipc.open_stream(chunk.arrow).read_all())
         self.num_rows += chunk.num_rows
         self.counts.update(chunk.counts)
         self.rejected += chunk.rejected
         if sum(table.num_rows for table in self._waiting) >= ROWS_A_GROUP:
-            self._write_group()
+            self.finish()
 
     @property
     def sha256(self) -> str:
@@ -170,10 +168,7 @@ class _SplitWriter:
         return self._jsonl.sha256
 
     def finish(self) -> None:
-        self._write_group()
-        np.save(self._keys_path, joined(self._keys))
-
-    def _write_group(self) -> None:
+        """Write what waits as one row group."""
         import pyarrow as pa
 
         if any(table.num_rows for table in self._waiting):
