@@ -1,5 +1,6 @@
 """Files that are hashed while they are written, in a thread beside the writing: no byte is read again for its hash."""
 
+import errno
 import hashlib
 import os
 from collections import deque
@@ -46,7 +47,7 @@ class HashedFile:
                 self._later(self._hash_range, file.fileno(), start, end)
                 offset = start
                 while offset < end:
-                    copied = os.copy_file_range(file.fileno(), self._file.fileno(), end - offset, offset)
+                    copied = _copy_some(file.fileno(), self._file.fileno(), end - offset, offset)
                     assert copied, f"{source} became shorter while it was copied"
                     offset += copied
                 self.num_bytes += end - start
@@ -62,6 +63,16 @@ class HashedFile:
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft().result()
         self._waiting.append(self._thread.submit(work, *arguments))
+
+
+def _copy_some(source: int, target: int, count: int, offset: int) -> int:
+    """How many bytes were copied: by the kernel, or, between file systems that it cannot join, through here."""
+    try:
+        return os.copy_file_range(source, target, count, offset)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return os.write(target, os.pread(source, count, offset))
 
 
 def _pieces(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

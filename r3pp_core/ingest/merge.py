@@ -71,6 +71,8 @@ def merge_split(
     """
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    if not config.tables(split):
+        raise UsageError(f"no table to merge into {split}.jsonl; name at least one with --{split}")
     tables = [_table(unified_dir, name) for name in config.tables(split)]
     guards = list(_guard_tables(split, unified_dir, config, progress))
     request = Request(

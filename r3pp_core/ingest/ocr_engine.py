@@ -1,17 +1,24 @@
 """One picture through RapidOCR: its lines in reading order, its size and its perceptual hash."""
 
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from r3pp_core.ingest.perceptual import perceptual_hash
 from r3pp_core.pictures import PictureError, open_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
 
 MAX_OCR_PIXELS = 4_000_000
 # Small pictures are enlarged to 512 and not to 736 pixels on the short side, and text is taken to be upright: a quarter
 # less time, the same boxes on the embedded sample.
 SHORT_SIDE = 512
 SAME_LINE_OVERLAP = 0.5
+# RapidOCR enlarges by the short side without a bound (1000 x 1 pixels take 20 GB) and fails where it rounds to nothing.
+MAX_OCR_RATIO = 16
 
 
 def engine_name() -> str:
@@ -51,9 +58,7 @@ def read_picture(path: Path) -> dict[str, Any]:
         return {"reason": error.reason, "detail": str(error)}
     width, height = image.size
     phash = perceptual_hash(image)
-    scale = min(1.0, (MAX_OCR_PIXELS / (width * height)) ** 0.5)
-    if scale < 1:
-        image = image.resize((max(1, round(width * scale)), max(1, round(height * scale))))
+    image, scale = _bounded(image)
     if _engine is None:
         start_engine()
     result = _engine(np.asarray(image)[:, :, ::-1])
@@ -68,6 +73,22 @@ def read_picture(path: Path) -> dict[str, Any]:
         if text.strip()
     ]
     return {"width": width, "height": height, "phash": phash, "lines": reading_order(lines)}
+
+
+def _bounded(image: "Image.Image") -> tuple["Image.Image", float]:
+    """The picture shrunk to MAX_OCR_PIXELS, with white right or below where it is too narrow, and its scale."""
+    from PIL import Image
+
+    width, height = (max(side, ceil(max(image.size) / MAX_OCR_RATIO)) for side in image.size)
+    scale = min(1.0, (MAX_OCR_PIXELS / (width * height)) ** 0.5)
+    is_narrow = (width, height) != image.size
+    if scale < 1:
+        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    if is_narrow:
+        canvas = Image.new("RGB", (round(width * scale), round(height * scale)), "white")
+        canvas.paste(image)
+        image = canvas
+    return image, scale
 
 
 def reading_order(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 from r3pp_core.ingest.reasons import Reason
-from r3pp_core.pictures import PictureError, open_picture
+from r3pp_core.pictures import DECODE_ERRORS, FORMATS, PictureError, open_picture
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Allowed bit depths by colour type (PNG specification, third edition, 11.2.1).
@@ -84,7 +84,7 @@ def suffix_of(data: bytes) -> str:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             return SUFFIXES.get(opened.format or "", ".png")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
         return ".png"  # it will be rejected when it is decoded

@@ -65,7 +65,7 @@ def decoded(decoder: "msgspec.json.Decoder[Row]", line: bytes) -> tuple[Row, Non
     """The row, or what is wrong with the line."""
     try:
         return decoder.decode(line), None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return None, str(error)
 
 

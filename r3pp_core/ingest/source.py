@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from r3pp_core.datasets.spec import SPLITS, DatasetSpec
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.progress import Progress, silent
 
-SHARD = re.compile(r"(?P<split>.+)-\d{5}-of-(?P<total>\d{5})\.parquet")
+# The Hub's own conversions end in a hash: train-00000-of-00003-49492f364babfa44.parquet
+SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})(-[0-9a-f]+)?\.parquet")
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,16 @@ def local_source(spec: DatasetSpec, folder: Path, splits: list[str]) -> SourceFi
 
 def refuse_missing_shards(dataset: str, paths: list[Path], where: str, remedy: str) -> None:
     """Raise R3Error naming the files that `<split>-00000-of-00003.parquet` says there should be and that are not."""
-    found = {path.name for path in paths}
-    wanted = {
-        f"{match['split']}-{number:05}-of-{match['total']}.parquet"
-        for name in found
-        if (match := SHARD.fullmatch(name))
-        for number in range(int(match["total"]))
-    }
-    if missing := sorted(wanted - found):
+    found: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for path in paths:
+        if match := SHARD.fullmatch(path.name):
+            found[match["split"], match["total"]].add(int(match["number"]))
+    missing = [
+        f"{split}-{number:05}-of-{total}"
+        for (split, total), numbers in found.items()
+        for number in sorted(set(range(int(total))) - numbers)
+    ]
+    if missing:
         raise R3Error(f"{dataset}: {len(missing)} files are missing in {where}: {', '.join(missing[:5])}; {remedy}")
 
 

@@ -34,15 +34,19 @@ def read_source_rows(spec: DatasetSpec, files: list[Path], max_rows: int | None 
         try:
             with pq.ParquetFile(path, buffer_size=READ_BUFFER_BYTES, page_checksum_verification=True) as table:
                 names = _column_names(spec, table.schema_arrow.names)
+                num_promised, num_found = table.metadata.num_rows, 0
                 for batch in table.iter_batches(
                     ROWS_A_BATCH, columns=[*names["row"].values(), *names["meta"].values()]
                 ):
+                    num_found += batch.num_rows
                     for row in _python_rows(batch):
                         if max_rows is not None and num_rows >= max_rows:
                             return
                         num_rows += 1
                         yield _source_row(row, names)
-        except (pa.ArrowException, OSError) as error:
+                if num_found != num_promised:
+                    raise R3Error(f"{path} promises {num_promised} rows and holds {num_found}; fetch it again")
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise R3Error(
                 f"{path} is not a readable Parquet file ({str(error).splitlines()[0]}); fetch it again"
             ) from error

@@ -75,7 +75,10 @@ class SplitExporter:
             if row.image is None:
                 self._reject(raw, Reason.PICTURE_MISSING, "the row holds no picture bytes")
                 continue
-            waiting.append((len(row.image), raw, *self._store(row.image)))
+            try:
+                waiting.append((len(row.image), raw, *self._store(row.image)))
+            except BrokenProcessPool as error:
+                raise _converter_killed(raw["id"]) from error
             num_bytes += len(row.image)
             while len(waiting) > MAX_WAITING_ROWS or (num_bytes > MAX_WAITING_BYTES and len(waiting) > 1):
                 size, raw, name, stored = waiting.popleft()
@@ -108,11 +111,15 @@ class SplitExporter:
             self._reject(raw, error.reason, str(error))
             return
         except BrokenProcessPool as error:
-            raise R3Error(
-                f"{raw['id']}: a process that converts pictures was killed, perhaps for want of memory; "
-                "run it again with fewer --num_workers"
-            ) from error
+            raise _converter_killed(raw["id"]) from error
         yield {**raw, "image": f"images/{name}", "image_sha256": self.hashes[name]}
 
     def _reject(self, raw: dict[str, Any], reason: str, detail: str) -> None:
         self.rejected.append({"id": raw["id"], "reason": reason, "detail": detail})
+
+
+def _converter_killed(row_id: str) -> R3Error:
+    return R3Error(
+        f"{row_id}: a process that converts pictures was killed, perhaps for want of memory; "
+        "run it again with fewer --num_workers"
+    )

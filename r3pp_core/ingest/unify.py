@@ -99,14 +99,14 @@ def unify(
     def make(staging: Path) -> Outcome:
         with ExitStack() as open_files:
             writers = {path: _SplitWriter(staging, dataset, split, open_files) for split, path in tables.items()}
-            scratch = Path(open_files.enter_context(tempfile.TemporaryDirectory(prefix="r3pp-ocr-index-")))
+            scratch = Path(open_files.enter_context(tempfile.TemporaryDirectory(dir=staging)))
             workers = processes_for([*tables.values(), *([ocr_file] if ocr_file else [])], config.num_workers)
             pool = open_files.enter_context(Workers(workers, gc.disable))
             index = index_path(ocr_file) if ocr_file else None
             if ocr_file and (config.ocr != "auto" or None in map(manifest_beside, (ocr_file, index_path(ocr_file)))):
                 index = scratch / "index.npy"
                 write_index(pool.mapped(chunk_places, line_chunks(ocr_file)), index)
-            setting = Setting(prefix, ocr_file, index, unreadable)
+            setting = Setting(request.fingerprint, prefix, ocr_file, index, unreadable)
             chunks = ((setting, chunk) for path in tables.values() for chunk in line_chunks(path))
             for chunk in counted(pool.mapped(unify_chunk, chunks), None, f"unified/{dataset} chunks", progress):
                 writers[chunk.table].write(chunk)

@@ -21,8 +21,12 @@ REPEATED_COLUMNS = ("dataset", "split", "image_path", "image_sha256", "ocr_text"
 
 @dataclass(frozen=True)
 class Setting:
-    """What all chunks have in common. `ocr_table` and its index are None without OCR."""
+    """What all chunks have in common. `ocr_table` and its index are None without OCR.
 
+    `fingerprint` is the request's: a process that works on two requests keeps their OCR apart.
+    """
+
+    fingerprint: str
     prefix: str
     ocr_table: Path | None
     ocr_index: Path | None

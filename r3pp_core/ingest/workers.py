@@ -70,11 +70,13 @@ class Workers:
 
 
 def worker_pool(num_workers: int, prepare: Callable[[], None] = _nothing) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(num_workers, get_context("spawn"), _start, (prepare,))
+    return ProcessPoolExecutor(num_workers, get_context("spawn"), _start, (os.getpid(), prepare))
 
 
-def _start(prepare: Callable[[], None]) -> None:
+def _start(parent: int, prepare: Callable[[], None]) -> None:
     die_with_parent()
+    if os.getppid() != parent:  # it was killed while this process started, before the kernel was asked to tell
+        os._exit(1)
     prepare()
 
 

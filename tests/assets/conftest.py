@@ -19,6 +19,7 @@ SMALL_RUN = {
     "loggers": {"brief": {}},
     "ops": {
         "checkpoint__r3": {"config": {"max_steps": 4, "overrides": {"eval_rows": 2, "save_every": 2}}},
+        "index__quality": {"config": {"rows_per_dataset": 3, "levels": [0.0, 0.8]}},
         "evaluation__base": {"config": SMALL_SWEEP},
         "evaluation__r3": {"config": SMALL_SWEEP},
     },

@@ -8,6 +8,7 @@ import pytest
 
 from r3pp_assets.defs.evaluate import checks as evaluate_checks
 from r3pp_assets.defs.index import checks as index_checks
+from r3pp_assets.defs.index import quality as quality_defs
 from r3pp_assets.defs.merged import checks as merged_checks
 from r3pp_assets.defs.ocr import checks as ocr_checks
 from r3pp_assets.defs.raw import checks as raw_checks
@@ -31,7 +32,7 @@ def damages(asset: str, check: str):
 def all_checks() -> dict[tuple[str, str], dg.AssetChecksDefinition]:
     modules = (raw_checks, ocr_checks, unified_checks, merged_checks, index_checks, evaluate_checks)
     found = [check for module in modules for check in module.all_checks]
-    found += [train_checks.loads_exactly, train_checks.loss_fell]
+    found += [train_checks.loads_exactly, train_checks.loss_fell, quality_defs.finds_facts]
     return {(key.asset_key.to_user_string(), key.name): check for check in found for key in check.check_keys}
 
 
@@ -234,6 +235,14 @@ for kind in ("text", "image"):
     damages(f"index/{kind}", "one_entry_per_picture")(a_picture_came_after_the_index)
     damages(f"index/{kind}", "unit_vectors")(lambda paths, kind=kind: a_vector_is_too_long(paths, kind))
     damages(f"index/{kind}", "no_evaluation_picture")(an_indexed_picture_is_in_val)
+
+
+@damages("index/quality", "finds_facts")
+def text_queries_find_nothing(paths):
+    path = paths.indices_dir / "quality" / "quality.json"
+    results = json.loads(path.read_text())
+    results["levels"]["0.0"]["text"]["hit@3"] = 0.0
+    path.write_text(json.dumps(results))
 
 
 @damages("checkpoint/r3", "loads_exactly")

@@ -19,6 +19,7 @@ from r3pp_core.artefact import (
     fresh_manifest,
     hash_file,
     is_whole,
+    manifest_beside,
     read_manifest,
     require_manifest,
 )
@@ -249,6 +250,43 @@ def test_a_foreign_manifest_is_named_with_the_remedy(target):
 def test_what_was_never_made_is_asked_for_by_its_command(target):
     with pytest.raises(R3Error, match=r"nothing finished at .*manifest.json; run `r3pp ocr` first"):
         require_manifest(target, "r3pp ocr")
+
+
+def test_a_full_disk_is_named_with_its_free_space(target):
+    """/dev/full is a disk without space."""
+
+    def fill(staging):
+        with Path("/dev/full").open("w") as file:
+            file.write("x")
+        raise AssertionError("it was written")
+
+    with pytest.raises(
+        R3Error,
+        match=rf"^test: cannot write {target.folder}, where \d+ MB are free \(free some and run it again\): No sp",
+    ):
+        build(target, request(), fill)
+    assert not target.staging.exists()
+
+
+def test_a_file_elsewhere_that_cannot_be_read_is_named_instead_of_the_target(target, tmp_path):
+    with pytest.raises(R3Error, match=rf"^test: cannot use {tmp_path}/gone.jsonl: No such file or directory$"):
+        build(target, request(), lambda staging: (tmp_path / "gone.jsonl").read_text())
+
+
+def test_a_hash_that_the_stage_knows_is_taken_and_the_rest_is_hashed(target):
+    """Of a file hashed while it was written no byte is read again; a wrong hash would be found by whoever reads."""
+    manifest = build(target, request(), maker(NEW, hashes={"a.txt": "known"}))
+    assert manifest.files["a.txt"] == {"bytes": 13, "sha256": "known"}
+    assert manifest.files["sub/new.txt"]["sha256"] == hash_file(target.folder / "sub/new.txt")
+    assert manifest.content_hash != build(target, request(), maker(NEW), force=True).content_hash
+
+
+def test_the_manifest_beside_a_file_is_the_one_that_names_it_while_it_is_untouched(tmp_path):
+    made = [build(Target(tmp_path, name), request(), maker({f"{name}.txt": name})) for name in ("one", "other")]
+    assert [manifest_beside(tmp_path / name) for name in ("one.txt", "other.txt", "mine.txt")] == [*made, None]
+    (tmp_path / "one.txt").write_text("two")  # as long as before
+    (tmp_path / "other.txt").unlink()
+    assert [manifest_beside(tmp_path / name) for name in ("one.txt", "other.txt")] == [None, None]
 
 
 def test_the_content_hash_of_a_file_follows_its_bytes_and_not_an_outdated_manifest(target):

@@ -16,7 +16,7 @@ download-models --out_dir models --profile sample
 download screenqa --out_dir data/raw/screenqa {SMALL}
 download chartqa --out-dir data/raw/chartqa {SMALL}
 download infovqa --out_dir data/raw/infovqa {SMALL}
-ocr --dataset screenqa --raw_dir data/raw/screenqa --num_workers 1
+ocr --dataset screenqa --raw_dir data/raw/screenqa --num_workers 1 --num_processes 2
 unify --dataset screenqa --raw_dir data/raw/screenqa --out_dir data/unified --image_prefix screenqa
 unify --dataset chartqa --raw_dir data/raw/chartqa --out_dir data/unified --image_prefix chartqa --ocr none
 unify --dataset infovqa --raw-dir data/raw --out-dir data/unified --image-prefix infovqa
@@ -59,6 +59,13 @@ def test_every_path_of_the_runbook_is_there(workspace):
         "indices/image/manifest.json",
     ):
         assert (workspace / path).is_file(), path
+
+
+def test_the_screens_were_read_by_launched_ranks_and_the_infographics_by_this_process(workspace):
+    for dataset, num_ranks in (("screenqa", 2), ("infovqa", 1)):
+        files = {path.name for path in workspace.glob(f"data/raw/{dataset}/.ocr_cache/rapidocr*/*.jsonl")}
+        assert files, dataset
+        assert files <= {f"rank{rank}of{num_ranks}.jsonl" for rank in range(num_ranks)}
 
 
 def test_what_was_read_stands_in_the_merged_rows_and_what_was_not_does_not(workspace):

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hub_files import picture, row, write_parquet
+from hub_files import page, picture, row, write_parquet
 
 from r3pp_core.artefact import Manifest
 from r3pp_core.ingest.download import DownloadConfig, download
+from r3pp_core.ingest.ocr import run_ocr
+from r3pp_core.ingest.ocr_shard import OcrConfig
 from r3pp_core.jsonl import write_jsonl
 
 
@@ -61,9 +63,28 @@ def own_raw_dir(raw_dir, tmp_path) -> Path:
     return shutil.copytree(raw_dir, tmp_path / "raw" / "chartqa")
 
 
+@pytest.fixture(scope="session")
+def read_dir(fetch, tmp_path_factory) -> Path:
+    """Three pictures (two pages, one blank) read for real; the first page also stands in val under another name."""
+    source, folder = tmp_path_factory.mktemp("pages"), tmp_path_factory.mktemp("read") / "chartqa"
+    first = page([(20, 20, "Revenue"), (250, 22, "1234"), (20, 120, "Coffee shop")])
+    train = [row(first), row(page([(30, 80, "Green harbour")])), row(page([]))]
+    write_parquet(source, "train", [*train, train[0]])
+    write_parquet(source, "val", [row(first)])
+    fetch(source, folder, splits=["train", "val"])
+    run_ocr("chartqa", folder, OcrConfig(num_workers=1))
+    return folder
+
+
+@pytest.fixture
+def own_read_dir(read_dir, tmp_path) -> Path:
+    """A copy of `read_dir` that a test may change."""
+    return shutil.copytree(read_dir, tmp_path / "raw" / "chartqa")
+
+
 @pytest.fixture
 def write_unified(tmp_path) -> Callable[..., Path]:
-    """`write_unified(dataset, split, [(picture, question, answers) or whole row, ...])` in tmp_path/unified."""
+    """`write_unified(dataset, split, [(picture, question, answers, phash) or whole row])` in tmp_path/unified."""
 
     def write(dataset, split, rows):
         (tmp_path / "unified").mkdir(exist_ok=True)
@@ -75,7 +96,7 @@ def write_unified(tmp_path) -> Callable[..., Path]:
     return write
 
 
-def unified(dataset, split, number, sha, question="What?", answers=("1",)) -> dict:
+def unified(dataset, split, number, sha, question="What?", answers=("1",), phash=None) -> dict:
     return {
         "id": f"{dataset}/{split}/{number}",
         "dataset": dataset,
@@ -88,5 +109,5 @@ def unified(dataset, split, number, sha, question="What?", answers=("1",)) -> di
         "ocr_text": "",
         "ocr_conf": None,
         "pseudo_text": "",
-        "meta": {},
+        "meta": {"image_phash": phash} if phash else {},
     }

@@ -3,11 +3,14 @@
 import io
 import os
 import signal
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLUMNS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "chartqa": ("query", "label", {"human_or_machine": 0}),
     "screenqa": ("question", "ground_truth", {"screen_id": "7", "file_name": "7.jpg"}),
@@ -23,6 +26,33 @@ def picture(number: int, kind: str = "PNG", size: tuple[int, int] = (40, 30)) ->
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
+
+
+def page(words: list[tuple[int, int, str]]) -> bytes:
+    """A PNG with (x, y, text) drawn large enough to read."""
+    image = Image.new("RGB", (420, 200), "white")
+    font = ImageFont.load_default(size=28)
+    for x, y, text in words:
+        ImageDraw.Draw(image).text((x, y), text, font=font, fill="black")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG file of these chunks (type, data), each with its right checksum."""
+    packed = [struct.pack(">I", len(data)) + kind + data for kind, data in chunks]
+    return PNG_SIGNATURE + b"".join(chunk + struct.pack(">I", zlib.crc32(chunk[4:])) for chunk in packed)
+
+
+def png_header(width: int = 40, height: int = 30, depth: int = 8, color: int = 2, rest: bytes = bytes(3)) -> bytes:
+    """The data of IHDR; `rest` is compression, filtering and interlacing."""
+    return struct.pack(">IIBB", width, height, depth, color) + rest
+
+
+def torn_inside(width: int = 40, height: int = 30) -> bytes:
+    """A PNG whose every checksum is right and whose picture data are no compressed pixels."""
+    return png_of((b"IHDR", png_header(width, height)), (b"IDAT", b"no zlib stream at all"), (b"IEND", b""))
 
 
 def row(

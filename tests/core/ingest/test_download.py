@@ -9,9 +9,11 @@ from PIL import Image
 
 from r3pp_core.artefact import read_manifest, require_manifest
 from r3pp_core.errors import R3Error, UsageError
-from r3pp_core.ingest import download as stage
+from r3pp_core.ingest import picture_files
 from r3pp_core.ingest.checks import picture_problems, raw_schema_problems
-from r3pp_core.ingest.download import DownloadConfig, _answers, download, is_current, raw_target, store_picture
+from r3pp_core.ingest.download import DownloadConfig, download, is_current, raw_target
+from r3pp_core.ingest.source_rows import SourceRow, answer_list
+from r3pp_core.ingest.split_export import PictureStore, SplitExporter
 from r3pp_core.jsonl import read_jsonl
 
 
@@ -54,9 +56,9 @@ def test_the_table_holds_the_hash_of_each_picture_file(raw_dir):
 
 def test_all_answers_are_kept_in_order_without_repetitions(raw_dir):
     assert table(raw_dir)[0]["answers"] == ["1", "one"]
-    assert _answers([" a ", "", None, "b", "a", 3, 2.5]) == ["a", "b", "3", "2.5"]
-    assert _answers("only") == ["only"]
-    assert _answers(None) == []
+    assert answer_list([" a ", "", None, "b", "a", 3, 2.5]) == ["a", "b", "3", "2.5"]
+    assert answer_list("only") == ["only"]
+    assert answer_list(None) == []
 
 
 def test_ids_name_data_set_split_and_row_of_the_source(raw_dir):
@@ -116,27 +118,6 @@ def test_is_current_follows_the_source(fetch, tmp_path):
     assert not is_current("chartqa", out_dir, config)
 
 
-@pytest.mark.parametrize("dataset, hub_val", [("screenqa", "validation"), ("infovqa", "val")])
-def test_other_mirrors_columns_and_split_names_are_understood(fetch, tmp_path, dataset, hub_val):
-    line = row(picture(0), dataset=dataset)
-    write_parquet(tmp_path, hub_val, [line], dataset)
-    fetch(tmp_path, tmp_path / "raw", dataset, splits=["val"])
-    (only,) = table(tmp_path / "raw", "val", dataset)
-    assert (only["question"], only["answers"]) == ("What is the total?", ["42"])
-    assert only["image"] == "images/validation_0.png"
-
-
-def test_a_single_answer_as_plain_text_and_plain_picture_bytes_are_read(fetch, tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    (tmp_path / "data").mkdir()
-    lines = pa.table({"image": [picture(0)], "query": ["Q?"], "answer": ["yes"]})
-    pq.write_table(lines, tmp_path / "data" / "train.parquet")
-    fetch(tmp_path, tmp_path / "raw", "infovqa", splits=["train"])
-    assert table(tmp_path / "raw", dataset="infovqa")[0]["answers"] == ["yes"]
-
-
 def test_max_rows_takes_the_first_rows_of_each_split(hub, fetch, tmp_path):
     counts = fetch(hub, tmp_path / "raw", max_rows=1).counts
     assert (counts["rows_train"], counts["rows_val"], counts["rows_test"]) == (1, 1, 1)
@@ -150,19 +131,28 @@ def test_a_picture_above_the_limit_is_rejected_without_decoding(fetch, tmp_path)
     assert manifest.counts["rows"] == 1
 
 
-def test_a_picture_that_cannot_be_used_leaves_no_file(tmp_path):
-    with pytest.raises(R3Error):
-        store_picture(picture(0, "JPEG")[:200], tmp_path / "x.png", 10**6)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_worker_that_is_killed_is_one_sentence(hub, fetch, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "store_picture", die)
+    monkeypatch.setattr(picture_files, "convert_picture", die)
     with pytest.raises(
-        R3Error, match=r"chartqa/train/0: a process that converts pictures was killed.*fewer --num_workers"
+        R3Error, match=r"chartqa/train/2: a process that converts pictures was killed.*fewer --num_workers"
     ):
         fetch(hub, tmp_path / "raw")
     assert [path.name for path in (tmp_path / "raw").iterdir()] == [".lock-artefact"]
+
+
+def test_a_worker_that_was_killed_before_the_next_picture_came_is_the_same_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_files, "convert_picture", die)
+    with PictureStore(tmp_path, 10**6, "png", 1) as store:
+        exporter = SplitExporter("chartqa", "train", store)
+
+        def rows():
+            yield SourceRow(picture(0, "JPEG"), "One?", ["1"], {})
+            ((_, stored),) = exporter._stored.values()
+            assert stored.exception() is not None
+            yield SourceRow(picture(1, "JPEG"), "Two?", ["2"], {})
+
+        with pytest.raises(R3Error, match="a process that converts pictures was killed"):
+            list(exporter.accepted(rows()))
 
 
 def test_a_missing_column_names_what_was_found_and_leaves_nothing(fetch, tmp_path):
@@ -180,18 +170,6 @@ def test_an_empty_split_is_named_with_the_remedy(fetch, tmp_path):
     with pytest.raises(R3Error, match="chartqa: split val of the source is empty; leave it out with --splits"):
         fetch(tmp_path, tmp_path / "raw", splits=["train", "val"])
     assert read_manifest(raw_target(tmp_path / "raw")) is None
-
-
-def test_a_missing_split_names_the_files_that_are_there(fetch, tmp_path):
-    write_parquet(tmp_path, "train", [row(picture(0))])
-    with pytest.raises(R3Error, match=r"no Parquet file for split val, test in .*; found train-00000-of-00001.parquet"):
-        fetch(tmp_path, tmp_path / "raw")
-
-
-def test_a_folder_without_parquet_is_named(fetch, tmp_path):
-    with pytest.raises(R3Error, match=r"no Parquet file for chartqa in .*; expected chartqa/data/<split>-"):
-        fetch(tmp_path, tmp_path / "raw")
-    assert not (tmp_path / "raw").exists()
 
 
 @pytest.mark.parametrize("cut", [0.5, 0.0])
@@ -216,13 +194,3 @@ def test_a_wrong_request_is_a_usage_error_and_touches_nothing(tmp_path, dataset,
     with pytest.raises(UsageError, match=words):
         download(dataset, tmp_path / "raw", DownloadConfig(**{"source": str(tmp_path), **config}))
     assert not (tmp_path / "raw").exists()
-
-
-def test_without_a_network_the_hub_is_named_with_the_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(
-        R3Error, match=r"cannot fetch HuggingFaceM4/ChartQA@.*; check the network and HF_TOKEN, or give"
-    ):
-        download("chartqa", tmp_path / "raw", DownloadConfig(splits=["val"]))
-    assert read_manifest(raw_target(tmp_path / "raw")) is None

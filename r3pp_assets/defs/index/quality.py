@@ -1,0 +1,95 @@
+"""Retrieval quality on held-out questions: an asset of its own, since it needs both indices and the val table."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import inline_png, materialization, problems_result
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.retrieval import quality as stage
+from r3pp_core.retrieval.quality import QualityConfig, measure_quality, quality_problems, read_quality
+from r3pp_core.workspace import Workspace
+
+KEY = dg.AssetKey(["index", "quality"])
+
+
+class QualityAssetConfig(QualityConfig, dg.Config):
+    """Which questions are asked, at which damage."""
+
+
+@dg.asset(
+    key=KEY,
+    deps=[
+        dg.AssetKey(["index", "text"]),
+        dg.AssetKey(["index", "image"]),
+        dg.AssetKey(["merged", "val"]),
+        dg.AssetKey(["models", "minilm"]),
+        dg.AssetKey(["models", "clip"]),
+    ],
+    group_name="index",
+    kinds={"faiss", "json"},
+    owners=["team:models"],
+    code_version=stage.CODE_VERSION,
+)
+def index_quality(
+    context: dg.AssetExecutionContext, config: QualityAssetConfig, workspace: WorkspaceResource
+) -> dg.MaterializeResult:
+    """Do val questions, clean and damaged, find train pictures that state the same fact: by text, by picture, by both?
+    With eight queries and their three best hits as a picture. Facts are known of the embedded sample only; elsewhere
+    the damaged query's hits are compared with the clean one's."""
+    with user_errors() as started:
+        paths = workspace.paths
+        out_dir = quality_dir(paths)
+        manifest = measure_quality(
+            paths.indices_dir,
+            paths.model_dir("minilm"),
+            paths.model_dir("clip"),
+            paths.merged("val"),
+            paths.image_root,
+            out_dir,
+            facts_file(workspace),
+            config,
+            context.log.info,
+        )
+        results = read_quality(out_dir)
+        numbers = {
+            f"{kind}_{metric}_level_{level}": value
+            for level, kinds in results["levels"].items()
+            for kind, scores in kinds.items()
+            for metric, value in scores.items()
+            if metric in ("hit@3", "mrr@10", "agreement@3")
+        }
+        return materialization(
+            manifest,
+            out_dir,
+            {
+                "scores": dg.MetadataValue.json(results),
+                "curve": inline_png((out_dir / "quality.png").read_bytes(), "facts found against damage"),
+                **{
+                    f"grid_{kind}": inline_png((out_dir / f"grid_{kind}.png").read_bytes(), f"queries and {kind} hits")
+                    for kind in ("text", "image")
+                },
+                **numbers,
+            },
+            started,
+        )
+
+
+def quality_dir(paths: Workspace) -> Path:
+    return paths.indices_dir / "quality"
+
+
+def facts_file(workspace: WorkspaceResource) -> Path | None:
+    """The sample's facts beside its source; None where nobody knows them."""
+    folder = Path(workspace.source) if workspace.source else workspace.paths.source_dir
+    path = folder / "facts.jsonl"
+    return path if path.is_file() else None
+
+
+@dg.asset_check(
+    asset=KEY, description="Clean questions find a picture with their fact at least twice as often as chance."
+)
+def finds_facts(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    results = read_quality(quality_dir(workspace.paths))
+    return problems_result(quality_problems(results), "kinds of query that do not find facts")
