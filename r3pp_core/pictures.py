@@ -1,6 +1,7 @@
 """The one way a picture is opened: bounded, upright, without transparency, RGB."""
 
 import io
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,13 @@ if TYPE_CHECKING:
 
 MAX_SOURCE_PIXELS = 100_000_000
 MAX_ASPECT_RATIO = 200  # Qwen's image processor refuses more
-DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError)
+# Not EPS, which Pillow hands to Ghostscript to run, nor the formats of games, fonts and plotters.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
+# All that Pillow's readers were seen to raise on damaged bytes (tests/faults).
+DECODE_ERRORS = (
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, MemoryError),
+    *(TypeError, NotImplementedError, struct.error),
+)
 
 
 class PictureError(R3Error):
@@ -48,7 +55,7 @@ def open_picture(source: Path | bytes, max_source_pixels: int = MAX_SOURCE_PIXEL
     if isinstance(source, Path) and not source.is_file():
         raise PictureError("picture_missing", f"{source} does not exist")
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
             if opened.width * opened.height > max_source_pixels:
                 raise PictureError(
                     "picture_too_large",

@@ -208,8 +208,8 @@ def test_pictures_read_again_with_other_settings_are_unified_again_in_the_same_p
     for min_conf in (0.5, 1.0):
         run_ocr("chartqa", own_read_dir, OcrConfig(min_conf=min_conf, num_workers=1))
         unify("chartqa", own_read_dir, out_dir)
-        by_picture = {row["image_path"]: row["ocr_text"] for row in read_jsonl(ocr_path(own_read_dir))}
-        for row in read_jsonl(table(out_dir)):
-            assert row["ocr_text"] == by_picture[row["image_path"].removeprefix("chartqa/")]
+        by_picture = {line["image_path"]: line["ocr_text"] for line in read_jsonl(ocr_path(own_read_dir))}
+        for line in read_jsonl(table(out_dir)):
+            assert line["ocr_text"] == by_picture[line["image_path"].removeprefix("chartqa/")]
         texts.append(by_picture)
     assert texts[0] != texts[1], "the settings made no difference, so nothing was tested"
