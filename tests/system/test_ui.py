@@ -79,7 +79,7 @@ def test_every_asset_is_materialized_and_every_check_is_green(browser, ui):
     }
     assert len(statuses) == 33
     assert {name: status for name, status in statuses.items() if status != "SUCCEEDED"} == {}
-    shown = open_page(browser, f"{ui}/assets/merged/train?view=checks", "Checks (5)", "no_picture_shared_with_val")
+    shown = open_page(browser, f"{ui}/assets/merged/train?view=checks", "Checks (12)", "no_picture_shared_with_val")
     assert shown.count("Succeeded") == 5
 
 
