@@ -49,7 +49,7 @@ def test_merged_train_shows_its_rows_columns_and_pictures(browser, ui):
     browser.find_element("xpath", "//*[text()='[Show Markdown]']").click()
     time.sleep(2)
     sources = [image.get_attribute("src") for image in browser.find_elements("css selector", "img")]
-    assert any(source.startswith("data:image/jpeg") for source in sources)
+    assert any(source.startswith("data:image/png") for source in sources)
 
 
 def test_evaluation_r3_shows_scores(browser, ui):
@@ -70,7 +70,7 @@ def test_the_checkpoint_shows_its_recipe_loss_curve_and_label_preview(browser, u
 def test_every_asset_is_materialized_and_every_check_is_green(browser, ui):
     """As the UI's own API sees it, and on the page of the asset that everything else rests on."""
     nodes = [node for node in graphql(ui, STATUSES)["assetNodes"] if not node["isPartitioned"]]
-    assert len(nodes) == 23
+    assert len(nodes) == 24
     assert [node["assetKey"]["path"] for node in nodes if not node["assetMaterializations"]] == []
     statuses = {
         (*node["assetKey"]["path"], check["name"]): (check["executionForLatestMaterialization"] or {}).get("status")

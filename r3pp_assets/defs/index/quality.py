@@ -88,7 +88,7 @@ def facts_file(workspace: WorkspaceResource) -> Path | None:
 
 
 @dg.asset_check(
-    asset=KEY, description="Clean questions find a picture with their fact at least twice as often as chance."
+    asset=KEY, description="Clean questions find a picture with their fact by text, twice as often as by chance."
 )
 def finds_facts(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     results = read_quality(quality_dir(workspace.paths))
