@@ -92,7 +92,10 @@ def r3_subject(
         raise R3Error(f"{model_dir} holds no model (no config.json); give a checkpoint step_<n> or an exported folder")
     model = R3Model.from_pretrained(folder, backbone_dir, dtype=inference_dtype(device()), device=device())
     model.eval()
-    retriever = Retriever.load(index_dir, text_encoder_dir, image_encoder_dir, model.config.k, model.config.min_score)
+    config = model.config
+    retriever = Retriever.load(
+        index_dir, text_encoder_dir, image_encoder_dir, config.k, config.min_score, device=device()
+    )
     hashes = {"model": weights_hash(folder), "backbone": model.backbone_hash}
     for kind in ("text", "image"):
         manifest = read_manifest(Target(index_dir / kind))

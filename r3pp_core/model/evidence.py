@@ -1,5 +1,6 @@
 """Looking evidence up: damaged queries in, hits of both indices out, the query's own picture never among them."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class RowEvidence:
 
 
 class Retriever:
-    """Both encoders and both indices. Not for use from several threads at once."""
+    """Both encoders and both indices. Threads may share it; they look up one after the other."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Retriever:
         self.text_encoder, self.image_encoder = text_encoder, image_encoder
         self.text_index, self.image_index = text_index, image_index
         self.k, self.min_score = k, min_score
+        self._one_at_a_time = threading.Lock()
 
     @classmethod
     def load(
@@ -81,11 +83,16 @@ class Retriever:
         image_encoder_dir: Path,
         k: int = 3,
         min_score: float | None = None,
+        device: str = "cpu",
     ) -> "Retriever":
-        """From `index_dir/text` and `index_dir/image`. Raises R3Error when an index was built by another encoder."""
+        """From `index_dir/text` and `index_dir/image`, encoders on `device`.
+
+        Raises R3Error when an index was built by another encoder.
+        """
         from r3pp_core.retrieval.encoders import load_image_encoder, load_text_encoder
 
-        text_encoder, image_encoder = load_text_encoder(text_encoder_dir), load_image_encoder(image_encoder_dir)
+        text_encoder = load_text_encoder(text_encoder_dir, device)
+        image_encoder = load_image_encoder(image_encoder_dir, device)
         text_index = Index.load(Path(index_dir) / "text", text_encoder)
         image_index = Index.load(Path(index_dir) / "image", image_encoder)
         return cls(text_encoder, image_encoder, text_index, image_index, k, min_score)
@@ -95,9 +102,10 @@ class Retriever:
     ) -> list[RowEvidence]:
         """One batch of queries; entries with the query's own picture hash are left out."""
         exclude = [{sha} for sha in own_sha256]
-        text = self._search(self.text_index, self.text_encoder.encode(list(texts)), exclude)
-        image_queries = self.image_encoder.encode(list(pictures))
-        image = self._search(self.image_index, image_queries, exclude)
+        with self._one_at_a_time:
+            text = self._search(self.text_index, self.text_encoder.encode(list(texts)), exclude)
+            image_queries = self.image_encoder.encode(list(pictures))
+            image = self._search(self.image_index, image_queries, exclude)
         return [RowEvidence(*row) for row in zip(text, image, image_queries, strict=True)]
 
     def _search(self, index: Index, queries: Floats, exclude: list[set[str]]) -> list[RowHits]:

@@ -1,4 +1,7 @@
-"""Pictures are opened and damaged in threads ahead of the step; encoding and search happen in the main thread."""
+"""What a step needs is prepared ahead of it: pictures damaged in threads, queries encoded and searched in one more.
+
+So neither is on the way of the step, and the queries of a micro-batch are encoded together, on the training device.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -31,25 +34,30 @@ class StepsAhead:
         self.preparer, self.rows, self.order, self.level_of = preparer, rows, order, level_of
         self.batch_size, self.grad_accum, self.lookahead = batch_size, grad_accum, lookahead
         self._next_to_start = first_step
-        self._waiting: deque[list[Future[Any]]] = deque()
-        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="damage")
+        self._waiting: deque[Future[list[Preparation]]] = deque()
+        self._damage_pool = ThreadPoolExecutor(num_workers, thread_name_prefix="damage")
+        self._retrieve_pool = ThreadPoolExecutor(1, thread_name_prefix="retrieve")
 
     def take(self) -> list[Preparation]:
         """The next step's micro-batches. Raises what a worker raised."""
         while len(self._waiting) <= self.lookahead:
             self._start(self._next_to_start)
             self._next_to_start += 1
-        damaged = [future.result() for future in self._waiting.popleft()]
-        size = self.batch_size
-        return [self.preparer.retrieve(damaged[start : start + size]) for start in range(0, len(damaged), size)]
+        return self._waiting.popleft().result()
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._damage_pool.shutdown(wait=True, cancel_futures=True)
+        self._retrieve_pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, step: int) -> None:
         rows_a_step = self.batch_size * self.grad_accum
         level = self.level_of(step)
         draws = [self.order.at(step * rows_a_step + number) for number in range(rows_a_step)]
-        self._waiting.append(
-            [self._pool.submit(self.preparer.damage, self.rows.row(draw.row), level, draw.visit) for draw in draws]
-        )
+        damaged = [
+            self._damage_pool.submit(self.preparer.damage, self.rows.row(draw.row), level, draw.visit) for draw in draws
+        ]
+        self._waiting.append(self._retrieve_pool.submit(self._retrieve, damaged))
+
+    def _retrieve(self, damaged: list[Future[Any]]) -> list[Preparation]:
+        rows, size = [future.result() for future in damaged], self.batch_size
+        return [self.preparer.retrieve(rows[start : start + size]) for start in range(0, len(rows), size)]

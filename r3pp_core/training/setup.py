@@ -46,7 +46,7 @@ def set_up(config: TrainConfig, progress: Progress) -> Training:
         progress(precision.note)
     train_rows = RowFile(Path(config.train_jsonl))
     val_rows = RowFile(Path(config.val_jsonl)) if config.eval_rows else None
-    retriever = _retriever(config)
+    retriever = _retriever(config, precision.device)
     dims = (retriever.text_encoder.dim, retriever.image_encoder.dim) if retriever else (None, None)
     progress(f"training: loading {config.model_name} in {precision.weights} on {precision.device}")
     backbone = load_backbone(config.model_name, config.revision, precision.weights, precision.device)
@@ -71,7 +71,7 @@ def set_up(config: TrainConfig, progress: Progress) -> Training:
     )
 
 
-def _retriever(config: TrainConfig) -> Retriever | None:
+def _retriever(config: TrainConfig, device: str) -> Retriever | None:
     if not config.index_dir:
         return None
     assert config.text_encoder_dir and config.image_encoder_dir, "checked by TrainConfig"
@@ -81,6 +81,7 @@ def _retriever(config: TrainConfig) -> Retriever | None:
         Path(config.image_encoder_dir),
         config.r3.k,
         config.r3.min_score,
+        device,
     )
 
 

@@ -1,0 +1,81 @@
+"""Steps are prepared ahead: the training thread neither damages nor retrieves, and what a step holds is fixed."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from r3pp_core.training.ahead import StepsAhead
+from r3pp_core.training.order import MixedOrder
+
+
+class Rows:
+    def row(self, number):
+        return number
+
+
+class SlowAndUneven:
+    """Damages take longer for some rows than for others; who worked in which thread is written down."""
+
+    def __init__(self):
+        self.threads: dict[str, set[str]] = {"damage": set(), "retrieve": set()}
+        self.batches: list[int] = []
+
+    def damage(self, row, level, visit):
+        self.threads["damage"].add(threading.current_thread().name)
+        time.sleep(0.001 * (row % 4))
+        return row, level, visit
+
+    def retrieve(self, damaged):
+        self.threads["retrieve"].add(threading.current_thread().name)
+        self.batches.append(len(damaged))
+        return list(damaged)
+
+
+def steps_ahead(preparer, first_step=0, num_workers=3):
+    order = MixedOrder(np.zeros(10, int), ["chartqa"], 0.5, seed=0)
+    sizes = {"batch_size": 2, "grad_accum": 2, "num_workers": num_workers, "lookahead": 2}
+    return StepsAhead(preparer, Rows(), order, lambda step: step / 10, first_step=first_step, **sizes)
+
+
+def taken(ahead, num_steps):
+    try:
+        return [ahead.take() for _ in range(num_steps)]
+    finally:
+        ahead.close()
+
+
+def test_the_training_thread_neither_damages_nor_retrieves():
+    preparer = SlowAndUneven()
+    taken(steps_ahead(preparer), 3)
+    assert {name.split("_")[0] for name in preparer.threads["damage"]} == {"damage"}
+    assert {name.split("_")[0] for name in preparer.threads["retrieve"]} == {"retrieve"}
+
+
+def test_queries_are_retrieved_a_micro_batch_at_a_time_never_one_by_one():
+    preparer = SlowAndUneven()
+    taken(steps_ahead(preparer), 2)
+    assert set(preparer.batches) == {2}
+
+
+def test_what_a_step_holds_depends_on_its_number_alone():
+    """On no timing, number of workers or starting point: a resumed run sees what the undisturbed one saw."""
+    whole = taken(steps_ahead(SlowAndUneven()), 5)
+    assert taken(steps_ahead(SlowAndUneven(), num_workers=1), 5) == whole
+    assert taken(steps_ahead(SlowAndUneven(), first_step=3), 2) == whole[3:]
+    assert [level for batch in whole[3] for _, level, _ in batch] == [0.3] * 4
+
+
+def test_what_a_worker_raised_reaches_the_step_that_needed_it():
+    class Broken(SlowAndUneven):
+        def damage(self, row, level, visit):
+            if level >= 0.2:
+                raise ValueError("torn picture")
+            return super().damage(row, level, visit)
+
+    ahead = steps_ahead(Broken())
+    assert ahead.take()
+    assert ahead.take()
+    with pytest.raises(ValueError, match="torn picture"):
+        taken(ahead, 1)
