@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from r3pp_core.cli.launching import add_launch_flags, launch_config
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.flags import add_config_flags, config_from
 from r3pp_core.ingest.models import announce_size, get_model
@@ -29,6 +30,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--image_encoder", type=Path, default=Path("models/clip"), help="folder of CLIP")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, IndexConfig)
+    add_launch_flags(command)
     command.set_defaults(handler=run_index)
 
 
@@ -44,6 +46,8 @@ def run_index(args: Namespace) -> None:
     from r3pp_core.retrieval.build import build_index
 
     config = config_from(args, IndexConfig)
+    # One process needs no launcher: this one encodes.
+    launch = launch_config(args) if args.num_processes != 1 or args.launcher != "local" else None
     for kind, encoder in (("text", args.text_encoder), ("image", args.image_encoder)):
         manifest = build_index(
             kind,  # type: ignore[arg-type]
@@ -54,5 +58,6 @@ def run_index(args: Namespace) -> None:
             config,
             say,
             force=args.force,
+            launch=launch,
         )
         say_manifest(manifest)

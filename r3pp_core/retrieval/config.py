@@ -6,16 +6,19 @@ from pydantic import BaseModel, ConfigDict, Field
 class IndexConfig(BaseModel):
     """How an index is built.
 
-    `index_type` is any FAISS factory string ("Flat", "IVF4096,PQ64", "HNSW32"); `search_parameters` are FAISS's own
-    ("nprobe=16", "efSearch=128"), stored inside the index file. `seed` draws the queries that measure the recall;
-    FAISS trains from its own fixed seed. `batch_size` and `device` move a vector by rounding, so they count too.
+    `index_type` is any FAISS factory string ("Flat", "IVF4096,PQ64", "HNSW32") or "auto"; `search_parameters` are
+    FAISS's own ("nprobe=16", "efSearch=128"), stored inside the index file. `seed` draws the queries that measure the
+    recall; FAISS trains from fixed seeds. `batch_size`, `shard_entries` (no batch crosses a shard's border) and
+    `device` move a vector by rounding, so they count too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    index_type: str = Field(default="Flat", min_length=1)
-    search_parameters: str | None = None
-    batch_size: int = Field(default=32, ge=1)
+    index_type: str = Field("Flat", min_length=1, description="a FAISS factory string, or auto: by size and budget")
+    search_parameters: str | None = Field(None, description="FAISS's own, for example nprobe=16")
+    max_index_bytes: int = Field(2 << 30, ge=1, description="memory that an index chosen by auto may take")
+    batch_size: int = Field(32, ge=1, description="pictures or texts that are encoded at once")
+    shard_entries: int = Field(4096, ge=1, description="entries that are encoded, and kept after a crash, together")
     seed: int = 0
     num_recall_queries: int = Field(default=200, ge=1)
     device: str = "cpu"

@@ -20,8 +20,8 @@ def recall_at_k(index: Index, k: int, num_queries: int, seed: int) -> float:
     k = min(k, len(ids) - 1)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(ids))[:num_queries])
     queries = index.vectors(ids[drawn])
-    D, I = exact_search(queries, index.vectors(ids), k + 1)  # noqa: E741 - FAISS's own letters
-    others = np.sort(np.where(drawn[:, None] == I, -np.inf, D), axis=1)[:, ::-1]
+    D, I = exact_search(queries, index.all_vectors, ids, k + 1)  # noqa: E741 - FAISS's own letters
+    others = np.sort(np.where(ids[drawn][:, None] == I, -np.inf, D), axis=1)[:, ::-1]
     bound = others[:, k - 1 : k] - SCORE_TIE
     sha256s = index.image_sha256s
     hits = index.search(queries, k, exclude=[[sha256s[row]] for row in ids[drawn]])

@@ -14,6 +14,7 @@ from r3pp_assets.defs.ocr import checks as ocr_checks
 from r3pp_assets.defs.raw import checks as raw_checks
 from r3pp_assets.defs.train import checks as train_checks
 from r3pp_assets.defs.unified import checks as unified_checks
+from r3pp_core.artefact import hash_file
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 
 DAMAGE = {}
@@ -231,7 +232,26 @@ def an_indexed_picture_is_in_val(paths):
     edit_first_row(paths.merged("val"), image_sha256=first["image_sha256"])
 
 
+def every_vector_moved_by_one_entry(paths, kind):
+    """And the manifest was written after that: every hash is right."""
+    folder = paths.indices_dir / kind
+    vectors = np.load(folder / "vectors.npy")
+    np.save(folder / "vectors.npy", np.roll(vectors, 1, axis=0))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["vectors.npy"]["sha256"] = hash_file(folder / "vectors.npy")
+    edit_manifest(folder / "manifest.json", files=manifest["files"])
+
+
+def an_approximate_index_misses_a_fifth(paths, kind):
+    manifest = paths.indices_dir / kind / "manifest.json"
+    edit_manifest(manifest, details={**json.loads(manifest.read_text())["details"], "recall_at_10": 0.8})
+
+
 for kind in ("text", "image"):
+    damages(f"index/{kind}", "ids_aligned")(lambda paths, kind=kind: every_vector_moved_by_one_entry(paths, kind))
+    damages(f"index/{kind}", "recall_above_bound")(
+        lambda paths, kind=kind: an_approximate_index_misses_a_fifth(paths, kind)
+    )
     damages(f"index/{kind}", "one_entry_per_picture")(a_picture_came_after_the_index)
     damages(f"index/{kind}", "unit_vectors")(lambda paths, kind=kind: a_vector_is_too_long(paths, kind))
     damages(f"index/{kind}", "no_evaluation_picture")(an_indexed_picture_is_in_val)

@@ -1,12 +1,15 @@
 """The evidence indices over the pictures of merged/train."""
 
 import dagster as dg
+from pydantic import Field
 
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization
+from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.retrieval import build as stage
+from r3pp_core.retrieval.build import build_index
 from r3pp_core.retrieval.config import IndexConfig
+from r3pp_core.retrieval.plan import CODE_VERSION
 
 ENCODER_OF = {"text": "minilm", "image": "clip"}
 PURPOSE = {
@@ -18,6 +21,8 @@ PURPOSE = {
 class IndexAssetConfig(IndexConfig, dg.Config):
     """The kind of FAISS index, and how it is built."""
 
+    use_launcher: bool = Field(False, description="encoded by the launcher's ranks instead of this process")
+
 
 def index_asset(kind: str) -> dg.AssetsDefinition:
     encoder = ENCODER_OF[kind]
@@ -28,22 +33,26 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         group_name="index",
         kinds={"faiss", "parquet"},
         owners=["team:models"],
-        code_version=stage.CODE_VERSION,
+        code_version=CODE_VERSION,
         description=PURPOSE[kind] + " One entry per unique picture.",
     )
     def index(
-        context: dg.AssetExecutionContext, config: IndexAssetConfig, workspace: WorkspaceResource
+        context: dg.AssetExecutionContext,
+        config: IndexAssetConfig,
+        workspace: WorkspaceResource,
+        launcher: LauncherResource,
     ) -> dg.MaterializeResult:
         with user_errors():
             paths = workspace.paths
-            manifest = stage.build_index(
+            manifest = build_index(
                 kind,  # type: ignore[arg-type]
                 paths.merged("train"),
                 paths.image_root,
                 paths.indices_dir,
                 paths.model_dir(encoder),
-                IndexConfig(**config.model_dump()),
+                IndexConfig(**config.model_dump(exclude={"use_launcher"})),
                 context.log.info,
+                launch=launcher.launch_config if config.use_launcher else None,
             )
             return materialization(manifest, paths.indices_dir / kind, dict(manifest.details))
 

@@ -10,10 +10,11 @@ from r3pp_core.artefact import content_hash_of
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.pictures import open_picture
-from r3pp_core.retrieval import build as build_module
+from r3pp_core.retrieval import pictures_ahead, shards
 from r3pp_core.retrieval.build import build_index
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.faiss_index import make_faiss_index, write_faiss_index
+from r3pp_core.retrieval.metadata import read_pictures
 from r3pp_core.retrieval.recall import recall_at_k
 from r3pp_core.retrieval.search import Index
 
@@ -44,7 +45,7 @@ def test_an_entry_per_unique_picture_in_first_seen_order_with_all_its_rows(image
 def test_the_first_row_of_a_picture_gives_the_entry_its_fields(corpus, tmp_path) -> None:
     row = next(read_jsonl(corpus.jsonl))
     write_jsonl(tmp_path / "t.jsonl", [row, {**row, "id": "later", "pseudo_text": "other", "dataset": "infovqa"}])
-    (entry,) = build_module.read_pictures(tmp_path / "t.jsonl")
+    (entry,) = read_pictures(tmp_path / "t.jsonl")
     assert (entry.pseudo_text, entry.dataset) == (row["pseudo_text"], "chartqa")
     assert entry.row_ids == (row["id"], "later")
 
@@ -64,6 +65,7 @@ def test_the_manifest_names_encoder_corpus_metric_and_recall(image_index_dir, co
         "corpus_hash": content_hash_of(corpus.jsonl),
         "metric": "inner_product",
         "index_type": "Flat",
+        "search_parameters": None,
         "dim": 16,
         "count": len(corpus.sha256s),
         "recall_at_10": 1.0,
@@ -141,7 +143,7 @@ def test_a_vector_that_is_not_finite_or_not_unit_stops_the_build(
     def encode(items):
         return [[bad if "shop 5" in text else 1, 0, 0, 0] for text in items]
 
-    monkeypatch.setattr(build_module, "load_text_encoder", lambda *_: StubEncoder(encode))
+    monkeypatch.setattr(shards, "load_text_encoder", lambda *_: StubEncoder(encode))
     with pytest.raises(R3Error, match=r"train_5\.png"):
         build_index("text", corpus.jsonl, corpus.image_root, tmp_path, clip_dir)
     assert not (tmp_path / "text" / "manifest.json").exists()
@@ -180,13 +182,13 @@ def test_the_decoder_runs_ahead_of_the_encoder_but_only_by_a_bounded_number(
     corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(build_module, "open_picture", lambda path: opened.append(path.name))
-    monkeypatch.setattr(build_module.os, "cpu_count", lambda: 1)
-    entries = build_module.read_pictures(corpus.jsonl)
-    rejected: list[dict] = []
-    stream = build_module._prepared(entries, corpus.image_root, StubEncoder(list), IndexConfig(batch_size=2), rejected)
-    taken = [next(stream)[0].image_path for _ in range(3)]
-    assert taken == [entry.image_path for entry in entries[:3]]
+    monkeypatch.setattr(pictures_ahead, "open_picture", lambda path: opened.append(path.name))
+    monkeypatch.setattr(pictures_ahead.os, "cpu_count", lambda: 1)
+    entries = read_pictures(corpus.jsonl)
+    stream = pictures_ahead.prepared_pictures(entries, corpus.image_root, StubEncoder(list), batch_size=2)
+    for _ in range(3):
+        next(stream)
+    assert opened[:3] == [f"train_{number}.png" for number in range(3)]
     assert 3 <= len(opened) <= 3 + 2 * 2
     stream.close()
 

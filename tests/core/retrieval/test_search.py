@@ -3,12 +3,14 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 
 from r3pp_core.errors import R3Error
 from r3pp_core.retrieval.build import build_index
+from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.search import Index, query_text, softmax_weights
 
 
@@ -39,7 +41,7 @@ def test_a_query_never_finds_its_own_picture(image_index_dir, corpus) -> None:
     assert not (hits.ids == own).any() and hits.mask.all()
 
 
-@pytest.mark.parametrize("index_type", ["Flat", "IVF16,Flat", "HNSW16"])
+@pytest.mark.parametrize("index_type", ["Flat", "IVF16,Flat", "IVF16,PQ8x6", "HNSW16"])
 def test_a_query_gets_the_same_hits_alone_and_in_a_batch(index_type: str, index_of, random_unit) -> None:
     """Among 40-fold repeated vectors, where FAISS alone names other ids and scores in a batch than singly."""
     vectors = np.repeat(random_unit(60, 32, 2), 40, axis=0)
@@ -157,6 +159,31 @@ def test_threads_get_the_hits_of_a_single_thread(index_of, random_unit) -> None:
     np.testing.assert_array_equal(np.stack(found), expected)
 
 
+@pytest.mark.parametrize("index_type", ["Flat", "IVF2,Flat", "HNSW4"])
+def test_threads_share_a_loaded_index(index_type: str, corpus, clip_dir, tmp_path) -> None:
+    """Memory-mapped, all threads at once, each with queries and exclusions of its own."""
+    build_index("image", corpus.jsonl, corpus.image_root, tmp_path, clip_dir, IndexConfig(index_type=index_type))
+    index = Index.load(tmp_path / "image")
+    queries = np.array(index.all_vectors)
+    exclude = [[corpus.sha256s[i]] for i in range(12)]
+    expected = index.search(queries, 3, exclude)
+    start = Barrier(8)
+
+    def ask(number: int) -> list[bool]:
+        start.wait()
+        found = []
+        for turn in range(60):
+            i = (turn + number) % 12
+            hits = index.search(queries[i : i + 1], 3, exclude[i : i + 1])
+            np.testing.assert_array_equal(hits.ids[0], expected.ids[i])
+            np.testing.assert_allclose(hits.scores[0], expected.scores[i], rtol=0, atol=1e-6)
+            found.append(index.entry(i).image_sha256 == corpus.sha256s[i])
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(all(found) for found in pool.map(ask, range(8)))
+
+
 def test_no_queries_give_no_rows(index_of, random_unit) -> None:
     assert index_of(random_unit(5, 8, 0)).search(np.zeros((0, 8), np.float32), 3, exclude=[]).ids.shape == (0, 3)
 
@@ -178,9 +205,10 @@ def test_wrong_queries_are_errors_that_say_what_is_needed(index_of, random_unit)
 def test_another_encoder_or_corpus_is_an_error_that_says_what_to_rebuild(image_index_dir, clip, minilm) -> None:
     built = Index.load(image_index_dir, encoder=clip).details["corpus_hash"]
     assert len(Index.load(image_index_dir, clip, built)) == 12
-    with pytest.raises(R3Error, match=r"made by encoder .*r3pp index .*--force"):
+    rebuild = rf"the index in {image_index_dir} was made .*r3pp index .*--out_dir {image_index_dir.parent} --force"
+    with pytest.raises(R3Error, match=rebuild.replace("made", "made by encoder")):
         Index.load(image_index_dir, encoder=minilm)
-    with pytest.raises(R3Error, match=r"made from corpus .*r3pp index .*--force"):
+    with pytest.raises(R3Error, match=rebuild.replace("made", "made from corpus")):
         Index.load(image_index_dir, corpus_hash="0" * 64)
 
 

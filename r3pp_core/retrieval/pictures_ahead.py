@@ -1,0 +1,43 @@
+"""Pictures opened and prepared by threads ahead of the encoder; nothing holds all of them."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from r3pp_core.pictures import PictureError, open_picture, picture_inside
+from r3pp_core.retrieval.encoders import ImageEncoder
+from r3pp_core.retrieval.metadata import IndexEntry
+
+MAX_DECODE_THREADS = 16
+NUM_BATCHES_AHEAD = 2
+
+
+def prepared_pictures(
+    entries: Iterable[IndexEntry], image_root: Path, encoder: ImageEncoder, batch_size: int
+) -> Iterator[np.ndarray | PictureError]:
+    """For each entry, in order, what the encoder takes, or why its picture cannot be opened."""
+
+    def prepare(entry: IndexEntry) -> np.ndarray | PictureError:
+        try:
+            return encoder.prepare(open_picture(picture_inside(image_root, entry.image_path)))
+        except PictureError as error:
+            return error
+
+    num_threads = min(MAX_DECODE_THREADS, os.cpu_count() or 1)
+    remaining = iter(entries)
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+    try:
+        ahead: deque[Future[np.ndarray | PictureError]] = deque(
+            pool.submit(prepare, entry) for entry in islice(remaining, max(batch_size * NUM_BATCHES_AHEAD, num_threads))
+        )
+        while ahead:
+            future = ahead.popleft()
+            ahead.extend(pool.submit(prepare, entry) for entry in islice(remaining, 1))
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
