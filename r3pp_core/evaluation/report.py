@@ -14,6 +14,7 @@ from r3pp_core.evaluation.scoring import signed_interval
 from r3pp_core.pictures import DECODE_ERRORS, PictureError, open_picture, picture_inside
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from PIL import Image
 
 PICTURE_SIDE_PX: Final = 340
@@ -35,15 +36,7 @@ def render_report(
     `samples` are those that were scored; twelve of them become cases. `damaged_image(sample)` draws the picture as the
     model saw it. A picture that cannot be opened is said in its case. `heading` becomes a banner on top.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("r3pp_core.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters["percent"] = _percent
     environment.filters["signed_interval"] = lambda entry: signed_interval(entry).replace("-", "\u2212")
     environment.filters["arm_title"] = plots.arm_title
@@ -62,6 +55,19 @@ def render_report(
         num_outcomes=cases.num_outcomes,
         case_levels=cases.levels,
         cases=[_case_view(case, image_root, damaged_image) for case in cases.shown],
+    )
+
+
+def template_environment() -> "Environment":
+    """The pages' template engine: every value escaped, an unknown name an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("r3pp_core.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
@@ -118,12 +124,12 @@ def _flat_signature(signature: Mapping[str, Any], prefix: str = "") -> list[tupl
 
 def _case_view(case: Case, image_root: Path, damaged_image: DamagedImage | None) -> dict[str, Any]:
     def stored(path: str, side_px: int) -> dict[str, str | None]:
-        return _thumbnail(lambda: open_picture(picture_inside(image_root, path)), side_px)
+        return thumbnail(lambda: open_picture(picture_inside(image_root, path)), side_px)
 
     return {
         "case": case,
         "picture": stored(case.r3["image_path"], PICTURE_SIDE_PX),
-        "damaged": _thumbnail(lambda: damaged_image(case.r3), PICTURE_SIDE_PX) if damaged_image else None,
+        "damaged": thumbnail(lambda: damaged_image(case.r3), PICTURE_SIDE_PX) if damaged_image else None,
         "operators": ", ".join(f"{o['name']} {o['strength']:.2f}" for o in case.r3.get("operators") or ()),
         "evidence": [
             {**hit, "picture": stored(hit["image_path"], EVIDENCE_SIDE_PX)}
@@ -133,7 +139,7 @@ def _case_view(case: Case, image_root: Path, damaged_image: DamagedImage | None)
     }
 
 
-def _thumbnail(draw: Callable[[], "Image.Image"], side_px: int) -> dict[str, str | None]:
+def thumbnail(draw: Callable[[], "Image.Image"], side_px: int) -> dict[str, str | None]:
     """The picture as a JPEG data address that fits into a square of `side_px`, or why there is none."""
     try:
         picture = draw().convert("RGB")
