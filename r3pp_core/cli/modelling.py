@@ -44,6 +44,7 @@ def run_download_models(args: Namespace) -> None:
 
 def run_index(args: Namespace) -> None:
     from r3pp_core.retrieval.build import build_index
+    from r3pp_core.retrieval.neighbours import NeighboursConfig, build_neighbours
 
     config = config_from(args, IndexConfig)
     # One process needs no launcher: this one encodes.
@@ -61,3 +62,5 @@ def run_index(args: Namespace) -> None:
             launch=launch,
         )
         say_manifest(manifest)
+    neighbours = NeighboursConfig(batch_size=config.batch_size, device=config.device)
+    say_manifest(build_neighbours(args.jsonl, args.out_dir, args.text_encoder, neighbours, say, force=args.force))

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from r3pp_core.errors import R3Error
 from r3pp_core.retrieval.metadata import IndexEntry
-from r3pp_core.retrieval.search import NO_HIT, Index
+from r3pp_core.retrieval.neighbours import Neighbours
+from r3pp_core.retrieval.search import NO_HIT, Hits, Index
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,10 +70,12 @@ class Retriever:
         image_index: Index,
         k: int = 3,
         min_score: float | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.text_encoder, self.image_encoder = text_encoder, image_encoder
         self.text_index, self.image_index = text_index, image_index
         self.k, self.min_score = k, min_score
+        self.neighbours = neighbours
         self._one_at_a_time = threading.Lock()
 
     @classmethod
@@ -85,7 +88,7 @@ class Retriever:
         min_score: float | None = None,
         device: str = "cpu",
     ) -> "Retriever":
-        """From `index_dir/text` and `index_dir/image`, encoders on `device`.
+        """From `index_dir/text`, `image` and, where they are there, `neighbours`; encoders on `device`.
 
         Raises R3Error when an index was built by another encoder.
         """
@@ -95,7 +98,7 @@ class Retriever:
         image_encoder = load_image_encoder(image_encoder_dir, device)
         text_index = Index.load(Path(index_dir) / "text", text_encoder)
         image_index = Index.load(Path(index_dir) / "image", image_encoder)
-        return cls(text_encoder, image_encoder, text_index, image_index, k, min_score)
+        return cls(text_encoder, image_encoder, text_index, image_index, k, min_score, Neighbours.load(Path(index_dir)))
 
     def look_up(
         self, texts: Sequence[str], pictures: "Sequence[Image.Image]", own_sha256: Sequence[str]
@@ -108,8 +111,28 @@ class Retriever:
             image = self._search(self.image_index, image_queries, exclude)
         return [RowEvidence(*row) for row in zip(text, image, image_queries, strict=True)]
 
+    def look_up_clean(
+        self, row_ids: Sequence[str], own_sha256: Sequence[str], max_query_chars: int
+    ) -> list[RowEvidence] | None:
+        """As `look_up` for undamaged train rows, from the neighbours that were looked up once; nothing is encoded.
+
+        None where they do not serve: another cut of queries, fewer than k, an unknown row or picture.
+        """
+        kept = self.neighbours
+        if kept is None or kept.max_query_chars != max_query_chars or kept.k < self.k:
+            return None
+        places, entries = kept.find(row_ids), [self.image_index.id_of(sha256) for sha256 in own_sha256]
+        if places is None or any(entry is None for entry in entries):
+            return None
+        text = self._rows(self.text_index, kept.hits("text", places, self.k, self.min_score))
+        image = self._rows(self.image_index, kept.hits("image", places, self.k, self.min_score))
+        queries = self.image_index.vectors(np.array(entries, np.int64))
+        return [RowEvidence(*row) for row in zip(text, image, queries, strict=True)]
+
     def _search(self, index: Index, queries: Floats, exclude: list[set[str]]) -> list[RowHits]:
-        found = index.search(queries, self.k, exclude=exclude, min_score=self.min_score)
+        return self._rows(index, index.search(queries, self.k, exclude=exclude, min_score=self.min_score))
+
+    def _rows(self, index: Index, found: Hits) -> list[RowHits]:
         vectors = index.vectors(found.ids)
         return [
             RowHits(ids, scores, weights, mask, row_vectors, [index.entry(int(entry)) for entry in ids[mask]])

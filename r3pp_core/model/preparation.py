@@ -143,6 +143,8 @@ class Preparer:
         config = self.config
         if self.retriever is None or not usable:
             found = [RowEvidence.none(config.k, config.text_dim, config.image_dim) for _ in usable]
+        elif clean := self._clean_evidence(usable):
+            found = clean
         else:
             found = self.retriever.look_up(
                 [row.query[: config.max_query_chars] for row in usable],
@@ -150,6 +152,14 @@ class Preparer:
                 [row.row["image_sha256"] for row in usable],
             )
         return Preparation([PreparedRow(*pair) for pair in zip(usable, found, strict=True)], rejected)
+
+    def _clean_evidence(self, rows: Sequence[DamagedRow]) -> list[RowEvidence] | None:
+        """What was looked up once, if no row is damaged and all are known."""
+        if self.retriever is None or any(row.level for row in rows):
+            return None
+        return self.retriever.look_up_clean(
+            [row.row["id"] for row in rows], [row.row["image_sha256"] for row in rows], self.config.max_query_chars
+        )
 
 
 def patches(picture: "Image.Image", image_processor: Any, max_pixels: int) -> tuple[Floats, tuple[int, int, int]]:

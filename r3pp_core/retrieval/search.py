@@ -99,6 +99,10 @@ class Index:
         """bool [count]: False for an entry that can never be a hit (a text entry without text)."""
         return self._metadata.searchable.copy()
 
+    def id_of(self, image_sha256: str) -> int | None:
+        """The entry of a picture, or None."""
+        return self._metadata.id_of(image_sha256)
+
     def entry(self, entry_id: int) -> IndexEntry:
         """Raises R3Error for -1 and every other id that is no entry."""
         if not 0 <= entry_id < len(self):

@@ -108,4 +108,5 @@ def _inputs(config: TrainConfig, backbone_hash: str, retriever: Retriever | None
         inputs["image_encoder"] = retriever.image_encoder.hash
         inputs["text_index"] = hash_json(retriever.text_index.details)
         inputs["image_index"] = hash_json(retriever.image_index.details)
+        inputs["neighbours"] = retriever.neighbours.content_hash if retriever.neighbours else "none"
     return inputs

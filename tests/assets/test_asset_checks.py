@@ -8,6 +8,7 @@ import pytest
 
 from r3pp_assets.defs.evaluate import checks as evaluate_checks
 from r3pp_assets.defs.index import checks as index_checks
+from r3pp_assets.defs.index import neighbours as neighbours_defs
 from r3pp_assets.defs.index import quality as quality_defs
 from r3pp_assets.defs.merged import checks as merged_checks
 from r3pp_assets.defs.ocr import checks as ocr_checks
@@ -34,6 +35,7 @@ def all_checks() -> dict[tuple[str, str], dg.AssetChecksDefinition]:
     modules = (raw_checks, ocr_checks, unified_checks, merged_checks, index_checks, evaluate_checks)
     found = [check for module in modules for check in module.all_checks]
     found += [train_checks.loads_exactly, train_checks.loss_fell, quality_defs.finds_facts]
+    found += [neighbours_defs.no_own_picture]
     return {(key.asset_key.to_user_string(), key.name): check for check in found for key in check.check_keys}
 
 
@@ -255,6 +257,20 @@ for kind in ("text", "image"):
     damages(f"index/{kind}", "one_entry_per_picture")(a_picture_came_after_the_index)
     damages(f"index/{kind}", "unit_vectors")(lambda paths, kind=kind: a_vector_is_too_long(paths, kind))
     damages(f"index/{kind}", "no_evaluation_picture")(an_indexed_picture_is_in_val)
+
+
+@damages("index/neighbours", "no_own_picture")
+def a_row_finds_itself(paths):
+    """The first row's own entry takes the place of its first neighbour."""
+    from r3pp_core.retrieval.neighbours import Neighbours
+    from r3pp_core.retrieval.search import Index
+
+    row = next(read_jsonl(paths.merged("train")))
+    place = Neighbours.load(paths.indices_dir).find([row["id"]])[0]
+    path = paths.indices_dir / "neighbours" / "text_ids.npy"
+    ids = np.load(path)
+    ids[place, 0] = Index.load(paths.indices_dir / "text").image_sha256s.index(row["image_sha256"])
+    np.save(path, ids)
 
 
 @damages("index/quality", "finds_facts")

@@ -18,7 +18,7 @@ from r3pp_core.training.config import require_supported
 from r3pp_core.training.job import training_job
 
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
-INDICES = [dg.AssetKey(["index", "text"]), dg.AssetKey(["index", "image"])]
+INDICES = [dg.AssetKey(["index", kind]) for kind in ("text", "image", "neighbours")]
 
 
 class TrainAssetConfig(dg.Config):

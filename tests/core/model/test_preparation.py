@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def retriever(data, tmp_path_factory):
+def models(data, tmp_path_factory):
+    """Encoders and indices, without neighbours."""
     from r3pp_core.retrieval.build import build_index
     from r3pp_core.retrieval.minilm import copy_packaged_minilm
 
@@ -55,6 +57,11 @@ def retriever(data, tmp_path_factory):
     build_small_clip(models / "clip")
     build_index("text", jsonl, image_root, models / "indices", models / "minilm")
     build_index("image", jsonl, image_root, models / "indices", models / "clip")
+    return models
+
+
+@pytest.fixture(scope="module")
+def retriever(models):
     return Retriever.load(models / "indices", models / "minilm", models / "clip", k=3)
 
 
@@ -128,6 +135,58 @@ def test_a_picture_that_cannot_be_used_is_rejected_with_its_reason(preparer, dat
     ]
     with pytest.raises(R3Error, match=r"none of 1 rows.*no\.png"):
         refuse_nothing_usable(preparer.prepare([missing], level=0.0).rejected)
+
+
+@pytest.fixture(scope="module")
+def remembering(data, models, tmp_path_factory):
+    """The same retriever with neighbours that were looked up once."""
+    from r3pp_core.retrieval.neighbours import build_neighbours
+
+    copy = shutil.copytree(models, tmp_path_factory.mktemp("remembering") / "models")
+    build_neighbours(data[1], copy / "indices", copy / "minilm")
+    return Retriever.load(copy / "indices", copy / "minilm", copy / "clip", k=3)
+
+
+def with_retriever(preparer, retriever):
+    return Preparer(preparer.image_root, preparer.config, preparer.corruption, preparer.image_processor, retriever)
+
+
+def test_a_clean_row_gets_from_its_neighbours_what_a_search_gives(preparer, data, remembering):
+    searched = preparer.prepare(data[2], level=0.0).rows
+    kept = with_retriever(preparer, remembering).prepare(data[2], level=0.0).rows
+    for one, other in zip(searched, kept, strict=True):
+        for kind in ("text", "image"):
+            a, b = getattr(one.evidence, kind), getattr(other.evidence, kind)
+            assert a.ids.tolist() == b.ids.tolist()
+            assert a.entries == b.entries
+            for values in ("scores", "weights", "vectors"):
+                assert np.allclose(getattr(a, values), getattr(b, values), atol=1e-5)
+        assert np.allclose(one.evidence.image_query, other.evidence.image_query, atol=1e-5)
+
+
+def test_clean_rows_encode_nothing_and_damaged_ones_are_encoded(preparer, data, remembering, monkeypatch):
+    encoded = []
+    monkeypatch.setattr(remembering, "look_up", lambda texts, *rest: encoded.append(len(texts)) or [])
+    ready = with_retriever(preparer, remembering)
+    assert len(ready.prepare(data[2], level=0.0).rows) == NUM_ROWS
+    assert encoded == []
+    with pytest.raises(ValueError, match="zip"):
+        ready.prepare(data[2], level=0.5)
+    assert encoded == [NUM_ROWS]
+
+
+@pytest.mark.parametrize("change", [{"id": "chartqa/val/7"}, {"image_sha256": "0" * 64}], ids=["row", "picture"])
+def test_a_row_or_picture_that_is_not_known_is_looked_up(preparer, data, remembering, change):
+    """Validation rows are in no index."""
+    stranger = {**data[2][0], **change}
+    assert remembering.look_up_clean([stranger["id"]], [stranger["image_sha256"]], 1000) is None
+    assert with_retriever(preparer, remembering).prepare([stranger], level=0.0).rows[0].evidence.text.mask.any()
+
+
+def test_another_cut_of_queries_or_more_hits_than_were_kept_are_looked_up(data, remembering):
+    row = data[2][0]
+    assert remembering.look_up_clean([row["id"]], [row["image_sha256"]], 1000) is not None
+    assert remembering.look_up_clean([row["id"]], [row["image_sha256"]], 999) is None
 
 
 def test_encoders_of_other_sizes_than_the_models_are_refused(data, shared_backbone, retriever):

@@ -1,0 +1,48 @@
+"""What every train row finds when nothing is damaged, looked up once for all clean training steps."""
+
+import dagster as dg
+
+from r3pp_assets.failures import user_errors
+from r3pp_assets.metadata import materialization, problems_result
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.retrieval import neighbours as stage
+from r3pp_core.retrieval.neighbours import FOLDER, NeighboursConfig, build_neighbours, self_neighbour_problems
+
+KEY = dg.AssetKey(["index", "neighbours"])
+
+
+class NeighboursAssetConfig(NeighboursConfig, dg.Config):
+    """How many neighbours are kept, and of which queries."""
+
+
+@dg.asset(
+    key=KEY,
+    deps=[
+        dg.AssetKey(["index", "text"]),
+        dg.AssetKey(["index", "image"]),
+        dg.AssetKey(["merged", "train"]),
+        dg.AssetKey(["models", "minilm"]),
+    ],
+    group_name="index",
+    kinds={"faiss", "numpy"},
+    owners=["team:models"],
+    code_version=stage.CODE_VERSION,
+)
+def index_neighbours(
+    context: dg.AssetExecutionContext, config: NeighboursAssetConfig, workspace: WorkspaceResource
+) -> dg.MaterializeResult:
+    """The neighbours of every train row by its question and text, and by its picture, never its own picture: clean
+    training steps take them from here and encode nothing."""
+    with user_errors() as started:
+        paths = workspace.paths
+        manifest = build_neighbours(
+            paths.merged("train"), paths.indices_dir, paths.model_dir("minilm"), config, context.log.info
+        )
+        return materialization(manifest, paths.indices_dir / FOLDER, started=started)
+
+
+@dg.asset_check(asset=KEY, blocking=True, description="Every train row has neighbours, and none is its own picture.")
+def no_own_picture(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    paths = workspace.paths
+    problems = self_neighbour_problems(paths.merged("train"), paths.indices_dir)
+    return problems_result(problems, "rows without neighbours or with themselves")

@@ -1,0 +1,73 @@
+"""Neighbours of train rows: made once, of the indices that stand, never a row's own picture."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from r3pp_core.errors import R3Error
+from r3pp_core.jsonl import read_jsonl, write_jsonl
+from r3pp_core.retrieval.build import build_index
+from r3pp_core.retrieval.neighbours import Neighbours, NeighboursConfig, build_neighbours, self_neighbour_problems
+from r3pp_core.retrieval.search import Index
+
+
+@pytest.fixture
+def indices(image_index_dir, text_index_dir, tmp_path):
+    for kind, folder in (("image", image_index_dir), ("text", text_index_dir)):
+        shutil.copytree(folder, tmp_path / "indices" / kind)
+    return tmp_path / "indices"
+
+
+def test_every_row_has_neighbours_and_never_its_own_picture(corpus, indices, minilm_dir):
+    manifest = build_neighbours(corpus.jsonl, indices, minilm_dir)
+    rows = list(read_jsonl(corpus.jsonl))
+    assert manifest.counts["rows"] == len(rows)
+    neighbours = Neighbours.load(indices)
+    for kind in ("text", "image"):
+        index = Index.load(indices / kind)
+        for row in rows:
+            found = neighbours.hits(kind, neighbours.find([row["id"]]), 3, None)
+            assert found.mask.any()
+            assert row["image_sha256"] not in {index.image_sha256s[entry] for entry in found.ids[found.mask]}
+    assert self_neighbour_problems(corpus.jsonl, indices) == []
+
+
+def test_they_are_made_once_with_the_same_bytes_and_again_when_an_index_changes(corpus, indices, minilm_dir):
+    said: list[str] = []
+    first = build_neighbours(corpus.jsonl, indices, minilm_dir)
+    assert build_neighbours(corpus.jsonl, indices, minilm_dir, progress=said.append) == first
+    assert "nothing to do" in said[-1]
+    assert build_neighbours(corpus.jsonl, indices, minilm_dir, force=True) == first
+
+
+def test_those_of_older_indices_do_not_count(corpus, own_corpus, indices, minilm_dir):
+    build_neighbours(corpus.jsonl, indices, minilm_dir)
+    rows = list(read_jsonl(own_corpus.jsonl))
+    write_jsonl(own_corpus.jsonl, [{**row, "pseudo_text": "other words"} for row in rows])
+    build_index("text", own_corpus.jsonl, own_corpus.image_root, indices, minilm_dir)
+    assert Neighbours.load(indices) is None
+    assert "no neighbours of the present indices" in self_neighbour_problems(corpus.jsonl, indices)[0]
+
+
+def test_fewer_pictures_than_neighbours_leave_places_without_a_hit_and_without_weight(corpus, indices, minilm_dir):
+    build_neighbours(corpus.jsonl, indices, minilm_dir, NeighboursConfig(k=50))
+    neighbours = Neighbours.load(indices)
+    found = neighbours.hits("image", np.array([0]), 50, None)
+    assert found.mask.sum() == len(Index.load(indices / "image")) - 1
+    assert found.weights[~found.mask].sum() == 0
+    assert found.weights.sum() == pytest.approx(1)
+
+
+def test_hits_below_the_least_score_are_dropped(corpus, indices, minilm_dir):
+    build_neighbours(corpus.jsonl, indices, minilm_dir)
+    found = Neighbours.load(indices).hits("text", np.array([0, 1]), 3, min_score=2.0)
+    assert not found.mask.any()
+    assert (found.ids == -1).all()
+
+
+def test_two_rows_of_one_id_are_refused(own_corpus, indices, minilm_dir):
+    rows = list(read_jsonl(own_corpus.jsonl))
+    write_jsonl(own_corpus.jsonl, [*rows, rows[0]])
+    with pytest.raises(R3Error, match="two rows of one id"):
+        build_neighbours(own_corpus.jsonl, indices, minilm_dir)
