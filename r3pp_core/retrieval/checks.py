@@ -18,12 +18,15 @@ NUM_NAMED = 3
 
 def count_problems(image_sha256s: Sequence[str], jsonl: Path) -> list[str]:
     """One entry for each unique picture of the JSONL, and none besides."""
-    wanted = {row["image_sha256"] for row in read_jsonl(jsonl)}
+    wanted = {row["image_sha256"]: row["image_path"] for row in read_jsonl(jsonl)}
     counts = Counter(image_sha256s)
     repeated = [sha256 for sha256, count in counts.items() if count > 1]
     return [
-        *_named(wanted - counts.keys(), f"of {len(wanted)} pictures in {jsonl} are not in the index"),
-        *_named(counts.keys() - wanted, f"of {len(counts)} pictures in the index are not in {jsonl}"),
+        *_named(
+            [wanted[sha256] for sha256 in wanted.keys() - counts.keys()],
+            f"of {len(wanted)} pictures in {jsonl} are not in the index",
+        ),
+        *_named(counts.keys() - wanted.keys(), f"of {len(counts)} pictures in the index are not in {jsonl}"),
         *_named(repeated, "pictures stand in the index more than once"),
     ]
 

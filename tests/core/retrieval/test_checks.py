@@ -28,7 +28,7 @@ def test_a_sound_index_has_no_problems(image_index_dir, text_index_dir, corpus, 
 
 def test_a_picture_too_few_too_many_or_twice_is_named(corpus) -> None:
     sha256s = corpus.sha256s
-    assert sha256s[0] in count_problems(sha256s[1:], corpus.jsonl)[0]
+    assert count_problems(sha256s[1:], corpus.jsonl)[0].endswith("are not in the index: chartqa/images/train_0.png")
     assert "1 of 13 pictures in the index are not in" in count_problems([*sha256s, "f" * 64], corpus.jsonl)[0]
     assert "more than once" in count_problems([*sha256s, sha256s[3]], corpus.jsonl)[0]
 

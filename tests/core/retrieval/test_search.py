@@ -230,14 +230,16 @@ def test_a_damaged_file_is_named_with_the_command_to_rebuild(name: str, fault: s
         Index.load(folder)
 
 
-def test_files_swapped_between_two_indices_of_one_size_are_noticed(corpus, clip_dir, image_index_dir, tmp_path) -> None:
+@pytest.mark.parametrize("name", ["vectors.npy", "index.faiss", "metadata.parquet"])
+def test_files_swapped_between_two_indices_are_noticed(name, corpus, clip_dir, image_index_dir, tmp_path) -> None:
     rows = corpus.jsonl.read_text().splitlines(keepends=True)
     (tmp_path / "other.jsonl").write_text("".join(reversed(rows)))
     build_index("image", tmp_path / "other.jsonl", corpus.image_root, tmp_path, clip_dir)
-    swapped = tmp_path / "image" / "vectors.npy"
-    assert swapped.stat().st_size == (image_index_dir / "vectors.npy").stat().st_size
-    shutil.copy2(image_index_dir / "vectors.npy", swapped)
-    with pytest.raises(R3Error, match=r"vectors\.npy is not the file that was built here"):
+    swapped = tmp_path / "image" / name
+    if name != "metadata.parquet":
+        assert swapped.stat().st_size == (image_index_dir / name).stat().st_size
+    shutil.copy2(image_index_dir / name, swapped)
+    with pytest.raises(R3Error, match=rf"{swapped} (is not the file that was built here|has \d+ bytes instead of)"):
         Index.load(tmp_path / "image")
 
 
