@@ -9,6 +9,7 @@ MAX_EXACT_VECTORS = 1_000_000
 HNSW_LINKS = 32
 HNSW_BYTES = 2 * HNSW_LINKS * 4 + 24  # a vector's links: 2 x 32 in the lowest layer, with the layers above and its id
 PQ_BYTES = 16  # a vector's id in its cell and in the index
+PROBED_SHARE = 8  # of the cells; recall is lost to cells that are not looked into before it is to short codes
 FILE_BYTES = 1024  # headers
 CODE_SHARES = (4, 6, 8, 12, 16, 24, 32)  # dimensions for each byte of a code
 MIN_TRAINABLE = 10_000  # below, product quantization has too little to learn its 256 centroids from
@@ -38,7 +39,9 @@ def resolve_index_type(
     fixed = FILE_BYTES + num_cells * 8 + (num_cells + 256) * dim * 4
     for code in codes:
         if num_vectors >= MIN_TRAINABLE and fixed + num_vectors * (code + PQ_BYTES) <= max_bytes:
-            return IndexType(f"IVF{num_cells},PQ{code}", search_parameters or f"nprobe={max(1, num_cells // 16)}")
+            return IndexType(
+                f"IVF{num_cells},PQ{code}", search_parameters or f"nprobe={max(1, num_cells // PROBED_SHARE)}"
+            )
     least = fixed + num_vectors * (min(codes, default=dim * 4) + PQ_BYTES)
     raise R3Error(
         f"no index of {num_vectors} vectors of dimension {dim} fits into max_index_bytes {max_bytes}; "

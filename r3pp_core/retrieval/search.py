@@ -22,7 +22,7 @@ from r3pp_core.retrieval.metadata import IndexEntry, Metadata
 VECTORS, FAISS_INDEX, METADATA = "vectors.npy", "index.faiss", "metadata.parquet"
 NO_HIT = -1
 NUM_SPARE_CANDIDATES = 8
-RERANK_FACTOR = 4  # an approximate index proposes this many times more than is asked of it
+RERANK_FACTOR = 10  # an approximate index proposes this many times more than is asked of it
 FLOAT32_TIE = 1e-5  # above FAISS's float32 rounding of an inner product of unit vectors
 MAX_RANKED_VALUES = 1 << 23
 

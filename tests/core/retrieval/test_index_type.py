@@ -19,10 +19,10 @@ GB = 10**9
         (0, 384, 1, IndexType("Flat", None)),
         (1_000_000, 512, 2.1 * GB, IndexType("Flat", None)),
         (1_000_001, 384, 2 * GB, IndexType("HNSW32", "efSearch=128")),
-        (1_000_001, 512, 2.1 * GB, IndexType("IVF1024,PQ128", "nprobe=64")),
-        (1_000_000, 512, 2 * GB, IndexType("IVF1024,PQ128", "nprobe=64")),
-        (1_000_000, 384, 0.1 * GB, IndexType("IVF1024,PQ64", "nprobe=64")),
-        (10_000_000, 384, 2.1 * GB, IndexType("IVF4096,PQ96", "nprobe=256")),
+        (1_000_001, 512, 2.1 * GB, IndexType("IVF1024,PQ128", "nprobe=128")),
+        (1_000_000, 512, 2 * GB, IndexType("IVF1024,PQ128", "nprobe=128")),
+        (1_000_000, 384, 0.1 * GB, IndexType("IVF1024,PQ64", "nprobe=128")),
+        (10_000_000, 384, 2.1 * GB, IndexType("IVF4096,PQ96", "nprobe=512")),
     ],
 )
 def test_the_rule(num: int, dim: int, max_bytes: float, expected: IndexType) -> None:
