@@ -8,6 +8,7 @@ from r3pp_core.cli.launching import add_launch_flags, launch_config
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import SPLITS
+from r3pp_core.errors import R3Error
 from r3pp_core.flags import add_config_flags, config_from
 from r3pp_core.ingest.download import DownloadConfig, download
 from r3pp_core.ingest.merge import MergeConfig, find_table, merge_split, merged_target
@@ -73,6 +74,12 @@ def run_unify(args: Namespace) -> None:
 
 def run_merge(args: Namespace) -> None:
     config = config_from(args, MergeConfig)
+    unguarded = [name for name in config.val if find_table(args.unified_dir, name) is None]
+    if "train" in args.splits and "val" not in args.splits and unguarded:
+        raise R3Error(
+            f"{', '.join(unguarded)} not found in {args.unified_dir}: train could not be kept apart from val; unify "
+            "first, or name the tables of val with --val"
+        )
     for split in args.splits:
         if split == "test" and not any(find_table(args.unified_dir, name) for name in config.test):
             say(f"merged/test: no unified test table in {args.unified_dir}, left out")

@@ -42,7 +42,9 @@ class DownloadConfig(BaseModel):
     source: str | None = Field(None, description="local folder of Parquet in the Hub's layout; empty: the Hub")
     splits: list[str] = Field(list(SPLITS), description="which of train, val, test")
     max_rows: int | None = Field(None, ge=1, description="only the first rows of each split; empty: all")
-    max_source_pixels: int = Field(MAX_SOURCE_PIXELS, ge=1, description="larger pictures are rejected undecoded")
+    max_source_pixels: int = Field(
+        MAX_SOURCE_PIXELS, ge=1, le=MAX_SOURCE_PIXELS, description="larger pictures are rejected undecoded"
+    )
     image_format: Literal["png", "original"] = Field("png", description="original: keep the source's bytes and suffix")
     num_workers: int | None = Field(None, ge=1, description="processes that convert pictures; empty: one a core")
 

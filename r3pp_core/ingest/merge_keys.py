@@ -1,6 +1,6 @@
 """What merging decides by, of every row: hashes of its picture and question, its answer, where its line lies.
 
-Read from chunks of lines in worker processes and held as arrays of 62 bytes a row, so that tables of any size fit.
+Read from chunks of lines in worker processes and held as arrays of 62 bytes a row.
 """
 
 import gc
@@ -59,8 +59,11 @@ def _kept_keys(table: Path, codes: dict[str, int]) -> Keys | None:
     manifest = manifest_beside(table)
     if manifest is None or keys_path(table).name not in manifest.files or manifest_beside(keys_path(table)) is None:
         return None
+    code = codes.get(manifest.stage.removeprefix("unified/"))
+    if code is None:
+        return None  # reading the table will say that its data set is not registered
     keys: Keys = np.fromfile(keys_path(table), KEYS)
-    keys["dataset"] = codes[manifest.stage.removeprefix("unified/")]
+    keys["dataset"] = code
     return keys
 
 

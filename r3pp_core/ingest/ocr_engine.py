@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r3pp_core.ingest.perceptual import perceptual_hash
+from r3pp_core.ingest.reasons import Reason
 from r3pp_core.pictures import PictureError, open_picture
 
 if TYPE_CHECKING:
     from PIL import Image
-
 
 MAX_OCR_PIXELS = 4_000_000
 # Small pictures are enlarged to 512 and not to 736 pixels on the short side, and text is taken to be upright: a quarter
@@ -61,7 +61,10 @@ def read_picture(path: Path) -> dict[str, Any]:
     image, scale = _bounded(image)
     if _engine is None:
         start_engine()
-    result = _engine(np.asarray(image)[:, :, ::-1])
+    try:
+        result = _engine(np.asarray(image)[:, :, ::-1])
+    except Exception as error:  # noqa: BLE001 - whatever an engine does with one picture, the others are read
+        return {"reason": Reason.OCR_FAILED, "detail": f"{type(error).__name__}: {error}"}
     found = zip(result.boxes, result.txts, result.scores, strict=True) if result.txts else ()
     lines = [
         {

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from r3pp_core.errors import R3Error
+from r3pp_core.ingest.hashed_file import HashedFile
 from r3pp_core.ingest.line_chunks import LineChunk
 from r3pp_core.ingest.schema import OcrRow, decoded, ocr_decoder
 from r3pp_core.jsonl import read_jsonl
@@ -46,7 +47,8 @@ def index_path(table: Path) -> Path:
 def write_index(places: Iterable[np.ndarray], path: Path) -> None:
     """Sorted by key, then by offset."""
     found = np.concatenate([np.zeros(0, PLACE), *places])
-    np.save(path, found[np.lexsort((found["offset"], found["key"]))])
+    with HashedFile(path) as file:  # given a path or a plain file, numpy's error on a full disk does not say that it is
+        np.save(file, found[np.lexsort((found["offset"], found["key"]))])
 
 
 def _key(name: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from r3pp_core.errors import UsageError
 from r3pp_core.flags import OneSentenceParser, add_config_flags, config_from
 from r3pp_core.ingest.ocr_shard import OcrConfig, cache_dir, read_shard
+from r3pp_core.ingest.workers import num_processes
 from r3pp_core.launch import Job, MessageWriter, run_child
 
 
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    if config.num_workers is None:  # the ranks of a machine share its cores
+        cores, ranks_here = num_processes(None), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        config = config.model_copy(update={"num_workers": max(1, cores // ranks_here)})
     rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     run_dir = cache_dir(args.raw_dir) / "launch"
     send = MessageWriter(run_dir).send

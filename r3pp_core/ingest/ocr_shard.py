@@ -1,16 +1,20 @@
 """The reading itself: pictures of one shard that are not in the cache, by worker processes, results kept at once."""
 
+import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from r3pp_core.datasets.spec import SPLITS
+from r3pp_core.errors import R3Error
 from r3pp_core.ingest.download import raw_table
 from r3pp_core.ingest.ocr_cache import OcrCache
 from r3pp_core.ingest.ocr_engine import read_picture, start_engine
 from r3pp_core.ingest.workers import Workers, num_processes
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted
+
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class OcrConfig(BaseModel):
@@ -19,7 +23,7 @@ class OcrConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_conf: float = Field(0.5, ge=0, le=1, description="lines below this confidence are left out")
-    num_workers: int | None = Field(None, ge=1, description="worker processes (of each rank); empty: one a core")
+    num_workers: int | None = Field(None, ge=1, description="worker processes of each rank; empty: one a core")
 
 
 def cache_dir(raw_dir: Path) -> Path:
@@ -27,12 +31,18 @@ def cache_dir(raw_dir: Path) -> Path:
 
 
 def picture_files(raw_dir: Path, dataset: str) -> dict[str, str]:
-    """Hash of each picture file (path relative to raw_dir), in order of first appearance."""
+    """Hash of each picture file (path relative to raw_dir), in order of first appearance.
+
+    Raises R3Error for a row without a picture and its hash, or with one outside of raw_dir.
+    """
     files: dict[str, str] = {}
     for split in SPLITS:
         if (table := raw_table(raw_dir, dataset, split)).is_file():
             for row in read_jsonl(table):
-                files[row["image"]] = row["image_sha256"]
+                image, sha256 = str(row.get("image")), str(row.get("image_sha256"))
+                if image.startswith("/") or ".." in image.split("/") or not SHA256.fullmatch(sha256):
+                    raise R3Error(f"{table}: row {row.get('id')} names no picture below {raw_dir}; repair it")
+                files[image] = sha256
     return files
 
 

@@ -11,6 +11,7 @@ class Reason(StrEnum):
     PICTURE_UNDECODABLE = "picture_undecodable"
     PICTURE_TOO_LARGE = "picture_too_large"
     TEXT_UNDECODABLE = "text_undecodable"
+    OCR_FAILED = "ocr_failed"
     # unify
     NOT_JSON = "not_json"
     SCHEMA = "schema"

@@ -86,6 +86,13 @@ def rule_problem(row: UnifiedRow) -> str | None:
         return "answer is not the first of answers"
     if not row.question or row.question.isspace():
         return "question is empty"
+    return path_problem(row.image_path)
+
+
+def path_problem(path: str) -> str | None:
+    """What keeps a picture's path from being one below its folder, or None."""
+    if path.startswith("/") or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        return f"picture path {path[:80]!r} is not one below its folder"
     return None
 
 

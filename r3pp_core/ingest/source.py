@@ -77,7 +77,9 @@ def refuse_missing_shards(dataset: str, paths: list[Path], where: str, remedy: s
 
 
 def _files_of_split(spec: DatasetSpec, data: Path, split: str) -> list[Path]:
-    return sorted(path for alias in spec.local_splits[split] for path in data.glob(f"{alias}[-.]*parquet"))
+    """Under the first of the split's names that has any: `val-*` beside `validation-*` are the same rows twice."""
+    found = (sorted(data.glob(f"{alias}[-.]*parquet")) for alias in spec.local_splits[split])
+    return next((paths for paths in found if paths), [])
 
 
 def hub_identity(spec: DatasetSpec, splits: list[str]) -> str:
@@ -91,7 +93,6 @@ def hub_source(spec: DatasetSpec, splits: list[str], progress: Progress = silent
     `HF_TOKEN` and `HF_HUB_OFFLINE` apply. Raises R3Error naming what cannot be fetched or is missing in the cache.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     files: dict[str, list[Path]] = {}
     commits: dict[str, str] = {}
@@ -103,7 +104,7 @@ def hub_source(spec: DatasetSpec, splits: list[str], progress: Progress = silent
             snapshot = Path(
                 snapshot_download(source.repo, repo_type="dataset", revision=source.revision, allow_patterns=[pattern])
             )
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        except hub_errors() as error:
             raise R3Error(
                 f"{spec.name}: cannot fetch {source.repo}@{source.revision} {pattern}{_offline()}: "
                 f"{str(error).splitlines()[0]}; check the network and HF_TOKEN, or give a local folder with --source"
@@ -116,5 +117,15 @@ def hub_source(spec: DatasetSpec, splits: list[str], progress: Progress = silent
     return SourceFiles(files, hub_identity(spec, splits), commits)
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What huggingface_hub raises for a repository, a network or a proxy that does not give what was asked for."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    return (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError)
+
+
 def _offline() -> str:
-    return " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    """Said where huggingface_hub would stay offline: it takes 1, ON, YES and TRUE for that."""
+    is_offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    return " (HF_HUB_OFFLINE is set)" if is_offline else ""

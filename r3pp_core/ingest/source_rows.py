@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -78,22 +79,34 @@ def _python_rows(batch: Any) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
 
 
 def _source_row(row: dict[str, Any] | UnicodeDecodeError, names: dict[str, dict[str, str]]) -> SourceRow:
-    if isinstance(row, UnicodeDecodeError):
-        return SourceRow(None, None, [], {}, f"a text of the row is not UTF-8 ({row.reason})")
-    question = row[names["row"]["question"]]
-    return SourceRow(
-        image=_picture_bytes(row[names["row"]["image"]]),
-        question=None if question is None else str(question),
-        answers=answer_list(row[names["row"]["answers"]]),
-        meta={key: _plain(row[name]) for key, name in names["meta"].items()},
-    )
+    try:
+        if isinstance(row, UnicodeDecodeError):
+            raise row
+        question = row[names["row"]["question"]]
+        return SourceRow(
+            image=_picture_bytes(row[names["row"]["image"]]),
+            question=None if question is None else _text(question),
+            answers=answer_list(row[names["row"]["answers"]]),
+            meta={key: _plain(row[name]) for key, name in names["meta"].items()},
+        )
+    except UnicodeDecodeError as error:
+        return SourceRow(None, None, [], {}, f"a text of the row is not UTF-8 ({error.reason})")
+
+
+def _text(value: object) -> str:
+    """A text column may be written as plain bytes; UnicodeDecodeError where they are no text."""
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _plain(value: object) -> object:
-    """The value as JSON knows it; bytes and numbers of unlimited precision become text."""
+    """The value as JSON knows it; bytes, durations and numbers of unlimited precision become text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return str(value) if isinstance(value, Decimal) else value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Decimal | timedelta) else value
 
 
 def _picture_bytes(value: object) -> bytes | None:
@@ -105,4 +118,4 @@ def _picture_bytes(value: object) -> bytes | None:
 def answer_list(value: object) -> list[str]:
     """All reference answers, in order, without empty ones and repetitions."""
     values = value if isinstance(value, list) else [value]
-    return list(dict.fromkeys(text for item in values if item is not None and (text := str(item).strip())))
+    return list(dict.fromkeys(text for item in values if item is not None and (text := _text(item).strip())))

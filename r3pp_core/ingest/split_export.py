@@ -60,11 +60,11 @@ class SplitExporter:
         self.hashes: dict[str, str] = {}
         self.rejected: list[dict[str, Any]] = []
         self.num_rows = 0
-        self._stored: dict[bytes, tuple[str, Future[str]]] = {}
+        self._stored: dict[bytes, _Stored] = {}
 
     def accepted(self, rows: Iterator[SourceRow]) -> Iterator[dict[str, Any]]:
         """Raw rows in the source's order; a bounded number of rows and bytes waits for its pictures."""
-        waiting: deque[tuple[int, dict[str, Any], str, Future[str]]] = deque()
+        waiting: deque[tuple[int, dict[str, Any], _Stored]] = deque()
         num_bytes = 0
         for number, row in enumerate(rows):
             self.num_rows += 1
@@ -76,16 +76,16 @@ class SplitExporter:
                 self._reject(raw, Reason.PICTURE_MISSING, "the row holds no picture bytes")
                 continue
             try:
-                waiting.append((len(row.image), raw, *self._store(row.image)))
+                waiting.append((len(row.image), raw, self._store(row.image)))
             except BrokenProcessPool as error:
                 raise _converter_killed(raw["id"]) from error
             num_bytes += len(row.image)
             while len(waiting) > MAX_WAITING_ROWS or (num_bytes > MAX_WAITING_BYTES and len(waiting) > 1):
-                size, raw, name, stored = waiting.popleft()
+                size, raw, stored = waiting.popleft()
                 num_bytes -= size
-                yield from self._finish(raw, name, stored)
-        for _, raw, name, stored in waiting:
-            yield from self._finish(raw, name, stored)
+                yield from self._finish(raw, stored)
+        for _, raw, stored in waiting:
+            yield from self._finish(raw, stored)
 
     def _raw(self, number: int, row: SourceRow) -> dict[str, Any]:
         return {
@@ -97,25 +97,48 @@ class SplitExporter:
             "meta": row.meta,
         }
 
-    def _store(self, data: bytes) -> tuple[str, "Future[str]"]:
+    def _store(self, data: bytes) -> "_Stored":
         digest = hashlib.sha256(data)
         if digest.digest() not in self._stored:
             stem = f"{PICTURE_PREFIX[self.split]}_{len(self._stored)}"
-            self._stored[digest.digest()] = self.store.store(data, digest.hexdigest(), stem)
+            self._stored[digest.digest()] = _Stored(*self.store.store(data, digest.hexdigest(), stem))
         return self._stored[digest.digest()]
 
-    def _finish(self, raw: dict[str, Any], name: str, stored: "Future[str]") -> Iterator[dict[str, Any]]:
+    def _finish(self, raw: dict[str, Any], stored: "_Stored") -> Iterator[dict[str, Any]]:
         try:
-            self.hashes[name] = stored.result()
-        except PictureError as error:
-            self._reject(raw, error.reason, str(error))
-            return
+            sha256, problem = stored.outcome()
         except BrokenProcessPool as error:
             raise _converter_killed(raw["id"]) from error
-        yield {**raw, "image": f"images/{name}", "image_sha256": self.hashes[name]}
+        if sha256 is None:
+            self._reject(raw, *problem)
+            return
+        self.hashes[stored.name] = sha256
+        yield {**raw, "image": f"images/{stored.name}", "image_sha256": sha256}
 
     def _reject(self, raw: dict[str, Any], reason: str, detail: str) -> None:
         self.rejected.append({"id": raw["id"], "reason": reason, "detail": detail})
+
+
+class _Stored:
+    """A picture's file name and, once it is known, its hash or why there is none; the picture itself is let go."""
+
+    __slots__ = ("_future", "_problem", "_sha256", "name")
+
+    def __init__(self, name: str, future: "Future[str]") -> None:
+        self.name = name
+        self._future: Future[str] | None = future
+        self._sha256: str | None = None
+        self._problem = ("", "")
+
+    def outcome(self) -> tuple[str | None, tuple[str, str]]:
+        """The hash, or None with reason and detail."""
+        if self._future is not None:
+            try:
+                self._sha256 = self._future.result()
+            except PictureError as error:
+                self._problem = (error.reason, str(error))
+            self._future = None  # its exception's traceback holds the picture's bytes
+        return self._sha256, self._problem
 
 
 def _converter_killed(row_id: str) -> R3Error:

@@ -25,7 +25,7 @@ from r3pp_core.artefact import (
 )
 from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.datasets.spec import SPLITS
-from r3pp_core.errors import UsageError
+from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.ingest.download import raw_table, raw_target
 from r3pp_core.ingest.hashed_file import HashedFile
 from r3pp_core.ingest.line_chunks import line_chunks
@@ -84,17 +84,18 @@ def unify(
     ocr_file = _ocr_file(dataset, raw_dir, config.ocr, progress)
     rejected_by_ocr = raw_dir / REJECTED
     unreadable = rejected_by_ocr if config.ocr == "auto" and rejected_by_ocr.is_file() else None
+    tables = _raw_tables(dataset, raw_dir, raw)
     request = Request(
         stage=f"unified/{dataset}",
         code_version=CODE_VERSION,
         config={"image_prefix": prefix},
         inputs={
             "raw": raw.content_hash,
+            **{path.name: content_hash_of(path) for path in tables.values()},
             "ocr": content_hash_of(ocr_file) if ocr_file else "none",
             "ocr_rejected": content_hash_of(unreadable) if unreadable else "none",
         },
     )
-    tables = {split: path for split in SPLITS if (path := raw_table(raw_dir, dataset, split)).is_file()}
 
     def make(staging: Path) -> Outcome:
         with ExitStack() as open_files:
@@ -118,10 +119,41 @@ def unify(
         counts["rows"] = counts.total()
         for writer in writers.values():
             counts.update(writer.counts)
+        _refuse_lost_rows(raw, tables, writers)
+        _refuse_other_ocr(config.ocr, counts)
         hashes = {unified_table(staging, dataset, split).name: writers[path].sha256 for split, path in tables.items()}
         return Outcome(counts=counts, left_out=Counter(row["reason"] for row in rejected), hashes=hashes)
 
     return build(unified_target(out_dir, dataset), request, make, force=force, progress=progress)
+
+
+def _raw_tables(dataset: str, raw_dir: Path, raw: Manifest) -> dict[str, Path]:
+    """The tables by split; R3Error when one that the manifest names is gone."""
+    tables = {split: raw_table(raw_dir, dataset, split) for split in SPLITS}
+    gone = [path.name for path in tables.values() if path.name in raw.files and not path.is_file()]
+    if gone:
+        command = f"r3pp download {dataset} --out_dir {raw_dir} --force"
+        raise R3Error(f"{raw_dir}: {', '.join(gone)} is gone; run `{command}`")
+    return {split: path for split, path in tables.items() if path.is_file()}
+
+
+def _refuse_lost_rows(raw: Manifest, tables: dict[str, Path], writers: dict[Path, "_SplitWriter"]) -> None:
+    """Raise R3Error when a raw table has fewer rows than its manifest counts."""
+    for split, path in tables.items():
+        found, wanted = writers[path].counts["rows_in"], raw.counts.get(f"rows_{split}")
+        if wanted is not None and found < wanted:
+            raise R3Error(
+                f"{path} has {found} rows, but {wanted} were written; put it back, or run `r3pp download` with --force"
+            )
+
+
+def _refuse_other_ocr(ocr: str, counts: Counter[str]) -> None:
+    """Raise R3Error when a file of the user's own knows not a single picture."""
+    if ocr not in ("auto", "none") and counts["rows"] and counts["rows_not_in_ocr"] == counts["rows"]:
+        raise R3Error(
+            f"--ocr {ocr} knows the picture of none of the {counts['rows']} rows; its image_path must be as in the raw tables, "
+            "such as images/train_0.png"
+        )
 
 
 class _SplitWriter:
@@ -191,7 +223,7 @@ def _ocr_file(dataset: str, raw_dir: Path, ocr: str, progress: Progress) -> Path
         # An OCR artefact of the present pictures is used whatever settings made it; else OCR runs now.
         made = read_manifest(ocr_target(raw_dir))
         raw = read_manifest(raw_target(raw_dir))
-        if made is None or raw is None or made.inputs["raw"] != raw.content_hash:
+        if made is None or raw is None or made.inputs["raw"] != raw.content_hash or not ocr_path(raw_dir).is_file():
             run_ocr(dataset, raw_dir, OcrConfig(), progress)
         return ocr_path(raw_dir)
     path = Path(ocr)

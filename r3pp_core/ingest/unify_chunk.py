@@ -13,7 +13,15 @@ from r3pp_core.ingest.line_chunks import LineChunk
 from r3pp_core.ingest.merge_keys import Keys, line_lengths, row_keys
 from r3pp_core.ingest.ocr_index import NO_TEXT, OcrIndex, rejected_pictures
 from r3pp_core.ingest.reasons import Reason
-from r3pp_core.ingest.schema import RawRow, UnifiedRow, decoded, raw_decoder, row_encoder, unified_arrow_schema
+from r3pp_core.ingest.schema import (
+    RawRow,
+    UnifiedRow,
+    decoded,
+    path_problem,
+    raw_decoder,
+    row_encoder,
+    unified_arrow_schema,
+)
 
 ANSWERLESS_SPLIT = "test"  # the only split whose answers may be hidden
 REPEATED_COLUMNS = ("dataset", "split", "image_path", "image_sha256", "ocr_text", "pseudo_text", "meta")
@@ -79,7 +87,7 @@ class Unifier:
             elif reason := self._reason(raw):
                 rejected.append({"id": raw.id, "reason": reason[0], "detail": reason[1]})
             else:
-                rows.append(self._unified(raw))
+                rows.append(self._unified(raw, counts))
         counts.update(
             rows_in=len(rows) + len(rejected),
             rows_without_answer=sum(not row.answers for row in rows),
@@ -93,15 +101,18 @@ class Unifier:
 
     def _reason(self, raw: RawRow) -> tuple[str, str] | None:
         """Why a row cannot be used, with the detail; None where it can."""
+        if problem := path_problem(raw.image):
+            return Reason.SCHEMA, problem
         if not raw.question or raw.question.isspace():
             return Reason.QUESTION_EMPTY, "the question is null or blank"
         if not raw.answers and raw.split != ANSWERLESS_SPLIT:
             return Reason.ANSWER_MISSING, f"a {raw.split} row without an answer"
         return self.unreadable.get(raw.image)
 
-    def _unified(self, raw: RawRow) -> UnifiedRow:
+    def _unified(self, raw: RawRow, counts: Counter[str]) -> UnifiedRow:
         image_path = f"{self.prefix}/{raw.image}"
         ocr = self.ocr.find(raw.image_sha256, raw.image, image_path) if self.ocr else NO_TEXT
+        counts["rows_not_in_ocr"] += ocr is NO_TEXT
         text = ocr.ocr_text or ""
         if ocr.phash:
             raw.meta["image_phash"] = ocr.phash

@@ -98,7 +98,8 @@ def index_hashes(index_dir: Path) -> dict[str, str]:
 
 
 def clean_query(row: Mapping[str, Any], max_chars: int) -> str:
-    return query_text(row["question"], row["pseudo_text"])[:max_chars]
+    """As training asks; a table of pictures without questions is asked by their text alone."""
+    return query_text(row.get("question", ""), row["pseudo_text"])[:max_chars]
 
 
 def row_key(row_id: str) -> int:

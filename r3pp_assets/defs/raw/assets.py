@@ -14,6 +14,7 @@ from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.ingest import download as stage
 from r3pp_core.ingest.download import DownloadConfig, download, raw_table
 from r3pp_core.ingest.schema import RawRow
+from r3pp_core.ingest.source import spec_splits
 from r3pp_core.progress import Progress
 
 
@@ -41,7 +42,7 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             source = config.source or source_folder(workspace, context.log.info)
             request = DownloadConfig(**{**config.model_dump(exclude={"force"}), "source": source})
             manifest = download(spec.name, folder, request, context.log.info, force=config.force)
-            table = raw_table(folder, spec.name, config.splits[0])
+            table = raw_table(folder, spec.name, spec_splits(spec, config.splits)[0])
             return materialization(
                 manifest,
                 folder,

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from r3pp_assets.metadata import problems_result, rejected_result
+from r3pp_assets.profiles import drift_result
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.artefact import Manifest, require_manifest
 from r3pp_core.datasets.registry import DATASETS
@@ -37,7 +38,15 @@ def unified_checks(dataset: str) -> list[dg.AssetChecksDefinition]:
         where = workspace.paths.unified_dir / f"{dataset}_unified.rejected.jsonl"
         return rejected_result(manifest_of(workspace.paths, dataset), MAX_REJECTED_SHARE, str(where))
 
-    return [schema, row_counts, rejected_share]
+    @dg.asset_check(
+        asset=key,
+        name="distributions_stable",
+        description="Question lengths and answer types are as at the last materialization, within 10 %.",
+    )
+    def distributions_stable(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        return drift_result(context.instance, key)
+
+    return [schema, row_counts, rejected_share, distributions_stable]
 
 
 def tables_of(paths: Workspace, dataset: str) -> list:

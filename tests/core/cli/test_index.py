@@ -41,7 +41,7 @@ def test_launched_ranks_give_the_index_of_one_process(table, r3pp, monkeypatch):
         for out in ("one", "two")
     ]
     assert hashes[0] == hashes[1]
-    assert sorted(path.name for path in (table / "two").iterdir()) == ["image", "text"]
+    assert sorted(path.name for path in (table / "two").iterdir()) == ["image", "neighbours", "text"]
 
 
 @pytest.mark.parametrize(

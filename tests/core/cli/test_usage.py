@@ -22,6 +22,7 @@ COMMANDS = [
     "export",
     "recipe",
     "evaluate",
+    "ask",
     "preview",
     "demo",
     "ui",

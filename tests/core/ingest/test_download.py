@@ -147,8 +147,8 @@ def test_a_worker_that_was_killed_before_the_next_picture_came_is_the_same_sente
 
         def rows():
             yield SourceRow(picture(0, "JPEG"), "One?", ["1"], {})
-            ((_, stored),) = exporter._stored.values()
-            assert stored.exception() is not None
+            (stored,) = exporter._stored.values()
+            assert stored._future.exception() is not None
             yield SourceRow(picture(1, "JPEG"), "Two?", ["2"], {})
 
         with pytest.raises(R3Error, match="a process that converts pictures was killed"):
@@ -194,3 +194,16 @@ def test_a_wrong_request_is_a_usage_error_and_touches_nothing(tmp_path, dataset,
     with pytest.raises(UsageError, match=words):
         download(dataset, tmp_path / "raw", DownloadConfig(**{"source": str(tmp_path), **config}))
     assert not (tmp_path / "raw").exists()
+
+
+def test_pictures_that_are_rejected_do_not_stay_in_memory(fetch, tmp_path):
+    """A future's exception holds its traceback, and that the picture's bytes."""
+    import gc
+
+    exporter = SplitExporter("chartqa", "train", PictureStore(tmp_path, 10**6, "png", 1))
+    marker = picture(0)[:-6] + b"torn!!"
+    rows = [SourceRow(marker, "One?", ["1"], {}), SourceRow(bytes(marker), "Two?", ["2"], {})]
+    assert list(exporter.accepted(iter(rows))) == []
+    assert [line["reason"] for line in exporter.rejected] == ["picture_undecodable", "picture_undecodable"]
+    gc.collect()
+    assert all(stored._future is None for stored in exporter._stored.values())

@@ -138,3 +138,15 @@ def test_a_small_box_beside_a_tall_one_is_in_its_row():
 def test_no_lines_stay_no_lines_and_flat_boxes_do_not_divide_by_zero():
     assert reading_order([]) == []
     assert order(boxes((0, 5, 10, 5), (0, 0, 10, 0))) == "10"
+
+
+def test_a_picture_on_which_the_engine_fails_is_a_rejection_and_the_others_are_read(own_read_dir, monkeypatch):
+    from r3pp_core.ingest import ocr_engine
+
+    def fails(pixels):
+        raise RuntimeError("Non-zero status code returned while running Conv node")
+
+    monkeypatch.setattr(ocr_engine, "_engine", fails)
+    record = ocr_engine.read_picture(own_read_dir / "images" / "train_0.png")
+    assert record["reason"] == "ocr_failed"
+    assert "Conv node" in record["detail"]

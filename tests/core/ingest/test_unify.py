@@ -202,3 +202,38 @@ def test_questions_and_answers_never_leak_into_any_other_field(raw_dir, out_dir)
         rest = {key: value for key, value in row.items() if key not in ("question", "answer", "answers")}
         assert row["question"] not in str(rest)
         assert QUESTION not in str(rest)
+
+
+def test_a_raw_table_that_lost_rows_or_is_gone_is_no_silent_loss(own_raw_dir, out_dir):
+    table = own_raw_dir / "chartqa_raw_train.jsonl"
+    whole = table.read_bytes()
+    table.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    with pytest.raises(R3Error, match=r"chartqa_raw_train.jsonl has 2 rows, but 6 were written; put it back"):
+        unify("chartqa", own_raw_dir, out_dir, NONE)
+    table.unlink()
+    with pytest.raises(R3Error, match=r"chartqa_raw_train.jsonl is gone; run `r3pp download chartqa .* --force`"):
+        unify("chartqa", own_raw_dir, out_dir, NONE)
+    table.write_bytes(whole)
+    assert unify("chartqa", own_raw_dir, out_dir, NONE).counts["rows"] == 8
+
+
+def test_a_raw_table_that_was_edited_is_unified_again(own_raw_dir, out_dir):
+    before = unify("chartqa", own_raw_dir, out_dir, NONE)
+    change(own_raw_dir, question="Edited?")
+    assert unify("chartqa", own_raw_dir, out_dir, NONE).content_hash != before.content_hash
+    assert rows_of(out_dir)[0]["question"] == "Edited?"
+
+
+@pytest.mark.parametrize(
+    "image", ["../../etc/passwd", "/etc/passwd", "images//x.png", "images/./x.png", "images/x\0.png"]
+)
+def test_a_picture_path_that_is_not_below_its_folder_is_a_counted_rejection(own_raw_dir, out_dir, image):
+    change(own_raw_dir, image=image)
+    assert unify("chartqa", own_raw_dir, out_dir, NONE).left_out["schema"] == 1
+    assert "is not one below its folder" in next(read_jsonl(out_dir / "chartqa_unified.rejected.jsonl"))["detail"]
+
+
+def test_an_ocr_file_of_other_pictures_is_refused(raw_dir, out_dir, tmp_path):
+    write_jsonl(tmp_path / "ocr.jsonl", [{"image_path": "elsewhere.png", "ocr_text": "x", "ocr_conf": 1}])
+    with pytest.raises(R3Error, match="knows the picture of none of the 8 rows; its image_path must be as in the raw"):
+        unify("chartqa", raw_dir, out_dir, UnifyConfig(ocr=str(tmp_path / "ocr.jsonl")))
