@@ -151,8 +151,8 @@ def _refuse_other_ocr(ocr: str, counts: Counter[str]) -> None:
     """Raise R3Error when a file of the user's own knows not a single picture."""
     if ocr not in ("auto", "none") and counts["rows"] and counts["rows_not_in_ocr"] == counts["rows"]:
         raise R3Error(
-            f"--ocr {ocr} knows the picture of none of the {counts['rows']} rows; its image_path must be as in the raw tables, "
-            "such as images/train_0.png"
+            f"--ocr {ocr} knows the picture of none of the {counts['rows']} rows; its image_path must be as in the raw "
+            "tables, such as images/train_0.png"
         )
 
 
