@@ -6,12 +6,13 @@ PROFILE ?= $(or $(R3PP_PROFILE),sample)
 # One faiss: the wheel for the GPU where a driver answers, else the one for the CPU. They overwrite each other.
 FAISS ?= $(shell if nvidia-smi >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
 
-.PHONY: help demo ui test test-system lint format env dev screenshots clean
+.PHONY: help demo ui test soak test-system lint format env dev screenshots clean
 
 help:
 	@echo "make demo [SOURCE=folder]   the whole graph on the embedded sample (or a folder of Parquet), with scores"
 	@echo "make ui [PORT=3000]         the Dagster UI on 127.0.0.1"
 	@echo "make test                   unit and end-to-end tests"
+	@echo "make soak [ROUNDS=20]       the tests of faults (kills, damaged input) many times over"
 	@echo "make test-system            tests with a real browser (installs Debian packages, needs root)"
 	@echo "make lint                   ruff, mypy, import arrows"
 
@@ -43,6 +44,9 @@ ui: env
 
 test: dev
 	$(BIN)/python -m pytest -m "not system"
+
+soak: dev
+	$(BIN)/python -m pytest tests/faults --rounds $(or $(ROUNDS),20)
 
 test-system: dev
 	./tests/system/install.sh
