@@ -10,6 +10,7 @@ from pathlib import Path
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.hub import hub_errors
 from r3pp_core.profiles import HubModel, Profile
 from r3pp_core.progress import Progress, silent
 
@@ -82,12 +83,11 @@ def _from_hub(name: str, model: HubModel, out_dir: Path, progress: Progress, for
 
     def make(staging: Path) -> Outcome:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         progress(f"models/{name}: fetching {model.repo}@{model.revision[:12]}")
         try:
             snapshot = Path(snapshot_download(model.repo, revision=model.revision, allow_patterns=PATTERNS))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        except hub_errors() as error:
             raise R3Error(
                 f"cannot fetch {model.repo}@{model.revision}: {str(error).splitlines()[0]}; "
                 "check the network and HF_TOKEN, or copy the model's folder there by hand"

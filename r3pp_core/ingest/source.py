@@ -10,6 +10,7 @@ from pathlib import Path
 from r3pp_core.artefact import hash_file, hash_json
 from r3pp_core.datasets.spec import SPLITS, DatasetSpec
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.hub import hub_errors
 from r3pp_core.progress import Progress, silent
 
 # The Hub's own conversions end in a hash: train-00000-of-00003-49492f364babfa44.parquet
@@ -115,14 +116,6 @@ def hub_source(spec: DatasetSpec, splits: list[str], progress: Progress = silent
         remedy = "unset HF_HUB_OFFLINE and run it again where there is a network" if _offline() else "run it again"
         refuse_missing_shards(spec.name, files[split], f"the Hub cache of {source.repo}{_offline()}", remedy)
     return SourceFiles(files, hub_identity(spec, splits), commits)
-
-
-def hub_errors() -> tuple[type[Exception], ...]:
-    """What huggingface_hub raises for a repository, a network or a proxy that does not give what was asked for."""
-    import httpx2
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    return (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError)
 
 
 def _offline() -> str:

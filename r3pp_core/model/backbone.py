@@ -6,6 +6,7 @@ from typing import Any
 
 from r3pp_core.artefact import content_hash_of, hash_json
 from r3pp_core.errors import R3Error
+from r3pp_core.hub import hub_errors
 from r3pp_core.quiet import quiet_transformers
 
 ARCHITECTURE = "qwen3_vl"
@@ -105,11 +106,10 @@ def _local_folder(name: str, revision: str | None) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/")):
         raise R3Error(f"no model folder {name}; build or fetch it first (`r3pp download-models`)")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except hub_errors() as error:
         raise R3Error(
             f"{name} is neither a folder nor to be had from the Hub ({error.__class__.__name__}); "
             "run `r3pp download-models --backbone` where there is a network"
