@@ -109,6 +109,14 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def text_key(text: str) -> int:
+    """64 bits of a text, for arrays that stand in for sets and dicts of texts.
+
+    Among a million texts two share a key by chance once in 37 million tables.
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
 def hash_file(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -208,7 +216,7 @@ def build(
                 target.staging.rename(target.commit)
             finally:
                 shutil.rmtree(target.staging, ignore_errors=True)  # of a failure nothing half-written stays
-            _fsync(target.folder)
+            sync(target.folder)
             _roll_forward(target)
             return manifest
     except OSError as error:
@@ -268,7 +276,7 @@ def _seal(staging: Path, request: Request, outcome: Outcome) -> Manifest:
         else:
             files[path.relative_to(staging).as_posix()] = {"bytes": path.stat().st_size, "sha256": hashes[path]}
     for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
-        _fsync(folder)
+        sync(folder)
     content = {name: entry["sha256"] for name, entry in [*files.items(), *trees.items()]}
     manifest = Manifest(
         stage=request.stage,
@@ -285,7 +293,7 @@ def _seal(staging: Path, request: Request, outcome: Outcome) -> Manifest:
     )
     sealed = staging / "sealed.manifest"
     sealed.write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    _fsync(sealed)
+    sync(sealed)
     return manifest
 
 
@@ -295,7 +303,7 @@ def _tree_of(relative: str, trees: Mapping[str, Any]) -> str | None:
 
 def _on_disk(path: Path, hashed: bool) -> str | None:
     """Sync a file; its SHA-256 where that is asked for."""
-    _fsync(path)
+    sync(path)
     return hash_file(path) if hashed else None
 
 
@@ -321,11 +329,12 @@ def _roll_forward(target: Target) -> None:
             elif path != sealed:
                 path.replace(destination)
         sealed.replace(target.manifest_path)
-        _fsync(target.folder)
+        sync(target.folder)
     shutil.rmtree(target.commit)
 
 
-def _fsync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

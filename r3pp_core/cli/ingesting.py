@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.cli.launching import add_launch_flags, launch_config
+from r3pp_core.cli.launching import add_launch_flags, launch_if_many
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import SPLITS
@@ -62,8 +62,7 @@ def run_download(args: Namespace) -> None:
 
 def run_ocr_command(args: Namespace) -> None:
     raw_dir = find_raw_dir(args.dataset, args.raw_dir)
-    # One process needs no launcher: the pictures are read by the workers of this one.
-    launch = launch_config(args) if args.num_processes != 1 or args.launcher != "local" else None
+    launch = launch_if_many(args)
     say_manifest(run_ocr(args.dataset, raw_dir, config_from(args, OcrConfig), say, launch=launch, force=args.force))
 
 

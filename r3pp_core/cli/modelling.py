@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.cli.launching import add_launch_flags, launch_config
+from r3pp_core.cli.launching import add_launch_flags, launch_if_many
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.flags import add_config_flags, config_from
 from r3pp_core.ingest.models import announce_size, get_model
@@ -47,8 +47,7 @@ def run_index(args: Namespace) -> None:
     from r3pp_core.retrieval.neighbours import NeighboursConfig, build_neighbours
 
     config = config_from(args, IndexConfig)
-    # One process needs no launcher: this one encodes.
-    launch = launch_config(args) if args.num_processes != 1 or args.launcher != "local" else None
+    launch = launch_if_many(args)
     for kind, encoder in (("text", args.text_encoder), ("image", args.image_encoder)):
         manifest = build_index(
             kind,  # type: ignore[arg-type]

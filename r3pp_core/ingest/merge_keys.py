@@ -4,7 +4,6 @@ Read from chunks of lines in worker processes and held as arrays of 62 bytes a r
 """
 
 import gc
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r3pp_core.artefact import manifest_beside
+from r3pp_core.artefact import manifest_beside, text_key
 from r3pp_core.errors import R3Error
 from r3pp_core.ingest.line_chunks import LineChunk, line_chunks
 from r3pp_core.ingest.perceptual import NO_PHASH, NUM_WORDS, phash_bytes
@@ -84,8 +83,8 @@ def chunk_keys(task: tuple[dict[str, int], LineChunk]) -> tuple[Path, Keys]:
 def row_keys(rows: Sequence[UnifiedRow], lengths: Sequence[int] | npt.NDArray[np.int64]) -> Keys:
     """KEYS of rows whose lines of these lengths follow each other from byte 0 on, data set code 0."""
     keys = np.zeros(len(rows), KEYS)
-    keys["picture"] = [key_of(row.image_sha256) for row in rows]
-    keys["question"] = [key_of(" ".join(row.question.casefold().split())) for row in rows]
+    keys["picture"] = [text_key(row.image_sha256) for row in rows]
+    keys["question"] = [text_key(" ".join(row.question.casefold().split())) for row in rows]
     keys["phash"] = np.frombuffer(b"".join([_phash_bytes(row) for row in rows]), "<u8").reshape(len(rows), NUM_WORDS)
     keys["length"] = lengths
     keys["offset"][1:] = np.cumsum(keys["length"][:-1], dtype=np.uint64)
@@ -115,7 +114,3 @@ def _checked_row(chunk: LineChunk, offset: int, line: bytes, codes: dict[str, in
 def _phash_bytes(row: UnifiedRow) -> bytes:
     phash = row.meta.get("image_phash")
     return phash_bytes(phash) if isinstance(phash, str) else NO_PHASH
-
-
-def key_of(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -15,7 +15,7 @@ from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.ingest.download import raw_target
 from r3pp_core.ingest.line_chunks import line_chunks
 from r3pp_core.ingest.ocr_cache import OcrCache
-from r3pp_core.ingest.ocr_engine import engine_name, read_picture
+from r3pp_core.ingest.ocr_engine import engine_name, read_picture, text_of
 from r3pp_core.ingest.ocr_index import chunk_places, index_path, write_index
 from r3pp_core.ingest.ocr_shard import OcrConfig, cache_dir, picture_files, read_shard
 from r3pp_core.jsonl import write_jsonl
@@ -63,7 +63,10 @@ def run_ocr(
         if launch is None:
             read_shard(raw_dir, dataset, config, progress)
         else:
-            _launch(dataset, raw_dir, config, launch, progress)
+            from r3pp_core.ingest.ocr_rank import ocr_job
+            from r3pp_core.launch.registry import run_with_progress
+
+            run_with_progress(launch, ocr_job(dataset, raw_dir, config), progress)
         files = picture_files(raw_dir, dataset)
         table = _Table(raw_dir, config.min_conf)
         counts = {"pictures": len(set(files.values())), "rows": write_jsonl(ocr_path(staging), table.rows(files))}
@@ -74,17 +77,6 @@ def run_ocr(
         return Outcome({**counts, **table.counts}, left_out, {"engine": engine_name()})
 
     return build(ocr_target(raw_dir), request, make, force=force, progress=progress)
-
-
-def _launch(dataset: str, raw_dir: Path, config: OcrConfig, launch: LaunchConfig, progress: Progress) -> None:
-    from r3pp_core.ingest.ocr_rank import ocr_job
-    from r3pp_core.launch.registry import launcher_for
-
-    def on_message(message: dict[str, Any]) -> None:
-        if message["kind"] == "progress":
-            progress(message["text"])
-
-    launcher_for(launch).run(ocr_job(dataset, raw_dir, config), on_message, progress)
 
 
 class _Table:
@@ -108,12 +100,11 @@ class _Table:
             yield row
 
     def _row(self, path: str, sha: str, record: dict[str, Any]) -> dict[str, Any]:
-        lines = [line for line in record["lines"] if line["conf"] >= self.min_conf]
-        conf = round(sum(line["conf"] for line in lines) / len(lines), 4) if lines else None
+        lines, text, conf = text_of(record["lines"], self.min_conf)
         return {
             "image_path": path,
             "image_sha256": sha,
-            "ocr_text": "\n".join(line["text"] for line in lines),
+            "ocr_text": text,
             "ocr_conf": conf,
             "width": record["width"],
             "height": record["height"],

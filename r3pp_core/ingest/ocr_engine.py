@@ -78,6 +78,13 @@ def read_picture(path: Path) -> dict[str, Any]:
     return {"width": width, "height": height, "phash": phash, "lines": reading_order(lines)}
 
 
+def text_of(lines: list[dict[str, Any]], min_conf: float) -> tuple[list[dict[str, Any]], str, float | None]:
+    """The lines of at least `min_conf`, their text, and their mean confidence, None without any."""
+    kept = [line for line in lines if line["conf"] >= min_conf]
+    conf = round(sum(line["conf"] for line in kept) / len(kept), 4) if kept else None
+    return kept, "\n".join(line["text"] for line in kept), conf
+
+
 def _bounded(image: "Image.Image") -> tuple["Image.Image", float]:
     """The picture shrunk to MAX_OCR_PIXELS, with white right or below where it is too narrow, and its scale."""
     from PIL import Image

@@ -1,6 +1,5 @@
 """OCR records by picture, from a JSONL of any size: key hashes with offsets in memory, records read on demand."""
 
-import hashlib
 import os
 from array import array
 from bisect import bisect_right
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from r3pp_core.artefact import text_key
 from r3pp_core.errors import R3Error
 from r3pp_core.ingest.hashed_file import HashedFile
 from r3pp_core.ingest.line_chunks import LineChunk
@@ -33,9 +33,9 @@ def chunk_places(chunk: LineChunk) -> np.ndarray:
                 f"{chunk.path} line {chunk.number_of(offset)}: {problem}; "
                 "an OCR file has image_path, ocr_text and ocr_conf (0..1 or null)"
             )
-        places.append((_key(row.image_path), offset))
+        places.append((text_key(row.image_path), offset))
         if row.image_sha256 is not None:
-            places.append((_key(row.image_sha256), offset))
+            places.append((text_key(row.image_sha256), offset))
     return np.array(places, PLACE)
 
 
@@ -49,10 +49,6 @@ def write_index(places: Iterable[np.ndarray], path: Path) -> None:
     found = np.concatenate([np.zeros(0, PLACE), *places])
     with HashedFile(path) as file:  # given a path or a plain file, numpy's error on a full disk does not say that it is
         np.save(file, found[np.lexsort((found["offset"], found["key"]))])
-
-
-def _key(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 class OcrIndex:
@@ -77,7 +73,7 @@ class OcrIndex:
         return self._last[2]
 
     def _read(self, name: str, field: str) -> OcrRow | None:
-        key = _key(name)
+        key = text_key(name)
         place = bisect_right(self._keys, key) - 1
         while place >= 0 and self._keys[place] == key:
             record = ocr_decoder.decode(self._line(self._offsets[place]))

@@ -16,8 +16,17 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 IHDR_BYTES = 13
 SUFFIXES = {
-    **{"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"},
-    **{"AVIF": ".avif", "JPEG2000": ".jp2", "PPM": ".ppm", "ICO": ".ico"},
+    "PNG": ".png",
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "WEBP": ".webp",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "AVIF": ".avif",
+    "JPEG2000": ".jp2",
+    "PPM": ".ppm",
+    "ICO": ".ico",
 }
 FAST_COMPRESSION = 1  # of PNG's levels 1 to 9: half the time of the default 6, an eighth larger on real pages
 

@@ -81,7 +81,7 @@ def unify(
     prefix = config.image_prefix or dataset
     if "/" in prefix or prefix in (".", ".."):
         raise UsageError(f"--image_prefix {prefix!r} must be one folder name, such as {dataset}")
-    ocr_file = _ocr_file(dataset, raw_dir, config.ocr, progress)
+    ocr_file = _ocr_file(dataset, raw_dir, raw, config.ocr, progress)
     rejected_by_ocr = raw_dir / REJECTED
     unreadable = rejected_by_ocr if config.ocr == "auto" and rejected_by_ocr.is_file() else None
     tables = _raw_tables(dataset, raw_dir, raw)
@@ -216,14 +216,13 @@ def find_raw_dir(dataset: str, raw_dir: Path) -> Path:
     )
 
 
-def _ocr_file(dataset: str, raw_dir: Path, ocr: str, progress: Progress) -> Path | None:
+def _ocr_file(dataset: str, raw_dir: Path, raw: Manifest, ocr: str, progress: Progress) -> Path | None:
     if ocr == "none":
         return None
     if ocr == "auto":
         # An OCR artefact of the present pictures is used whatever settings made it; else OCR runs now.
         made = read_manifest(ocr_target(raw_dir))
-        raw = read_manifest(raw_target(raw_dir))
-        if made is None or raw is None or made.inputs["raw"] != raw.content_hash or not ocr_path(raw_dir).is_file():
+        if made is None or made.inputs["raw"] != raw.content_hash or not ocr_path(raw_dir).is_file():
             run_ocr(dataset, raw_dir, OcrConfig(), progress)
         return ocr_path(raw_dir)
     path = Path(ocr)

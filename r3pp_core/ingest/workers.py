@@ -1,20 +1,16 @@
 """Worker processes for the stages: results in the order of the items, a bounded number of them in flight."""
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 from r3pp_core.errors import R3Error
+from r3pp_core.in_order import Item, Result, mapped_in_order
 from r3pp_core.launch.orphans import die_with_parent
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 WORTH_PROCESSES_BYTES = 16 << 20
 AHEAD = 2  # items that wait for each process, so that none is idle while results are taken in order
 
@@ -56,15 +52,8 @@ class Workers:
         if self._pool is None:
             yield from map(function, items)
             return
-        remaining = iter(items)
-        waiting: deque[Future[Result]] = deque()
         try:
-            for item in islice(remaining, self.num_workers * AHEAD):
-                waiting.append(self._pool.submit(function, item))
-            while waiting:
-                yield waiting.popleft().result()
-                for item in islice(remaining, 1):
-                    waiting.append(self._pool.submit(function, item))
+            yield from mapped_in_order(self._pool, function, items, self.num_workers * AHEAD)
         except BrokenProcessPool as error:
             raise process_killed() from error
 

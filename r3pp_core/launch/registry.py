@@ -1,11 +1,22 @@
 """The launcher that a config asks for."""
 
 from r3pp_core.errors import UsageError
-from r3pp_core.launch.interface import LaunchConfig, Launcher
+from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, Launcher, Message
 from r3pp_core.launch.local import LocalLauncher
+from r3pp_core.progress import Progress
 
 
 def launcher_for(config: LaunchConfig) -> Launcher:
     if config.launcher == "slurm":
         raise UsageError("launcher 'slurm' is not there yet; use --launcher local on the machine that has the GPUs")
     return LocalLauncher(config)
+
+
+def run_with_progress(config: LaunchConfig, job: Job, progress: Progress) -> JobResult:
+    """Run a job that reports by `progress` messages with a `text`; its errors are those of Launcher.run."""
+
+    def on_message(message: Message) -> None:
+        if message["kind"] == "progress":
+            progress(message["text"])
+
+    return launcher_for(config).run(job, on_message, progress)

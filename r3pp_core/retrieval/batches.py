@@ -4,19 +4,17 @@ A matrix product that is split over more threads rounds differently. With one th
 neither on the number of cores nor on how many processes share them.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 
+from r3pp_core.in_order import Item, mapped_in_order
 from r3pp_core.retrieval.encoders import Encoder
 
-Item = TypeVar("Item")
 NUM_WAITING = 1  # batches beyond those being encoded, so that no thread is idle while results are taken
 
 
@@ -38,18 +36,12 @@ def encoded_batches(
     encoder: Encoder, batches: Iterable[Batch[Item]], device: str
 ) -> Iterator[tuple[Batch[Item], np.ndarray]]:
     """Each batch with its vectors, float32 [n, d], in order. Batches are taken only a few ahead."""
-    remaining = iter(batches)
+
+    def encode(batch: Batch[Item]) -> tuple[Batch[Item], np.ndarray]:
+        return batch, encoder.encode(batch.items, max(1, len(batch.items)))
+
     with _threads(device) as (pool, num_threads):
-
-        def started(num: int) -> Iterator[tuple[Batch[Item], Future[np.ndarray]]]:
-            for batch in islice(remaining, num):
-                yield batch, pool.submit(encoder.encode, batch.items, max(1, len(batch.items)))
-
-        waiting = deque(started(num_threads + NUM_WAITING))
-        while waiting:
-            batch, vectors = waiting.popleft()
-            yield batch, vectors.result()
-            waiting.extend(started(1))
+        yield from mapped_in_order(pool, encode, batches, num_threads + NUM_WAITING)
 
 
 @contextmanager

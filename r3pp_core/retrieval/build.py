@@ -54,7 +54,9 @@ def build_index(
         if launch is None:
             encode_shards(plan, progress)
         else:
-            _launch(plan, jsonl, launch, progress)
+            from r3pp_core.launch.registry import run_with_progress
+
+            run_with_progress(launch, index_job(plan, jsonl), progress)
 
     return build_from_shards(plan, encode, progress, force)
 
@@ -79,16 +81,6 @@ def build_from_shards(
     with suppress(OSError):  # not empty: another build has begun
         work.rmdir()
     return manifest
-
-
-def _launch(plan: IndexPlan, jsonl: Path, launch: LaunchConfig, progress: Progress) -> None:
-    from r3pp_core.launch.registry import launcher_for
-
-    def on_message(message: dict[str, Any]) -> None:
-        if message["kind"] == "progress":
-            progress(message["text"])
-
-    launcher_for(launch).run(index_job(plan, jsonl), on_message, progress)
 
 
 def _write(plan: IndexPlan, staging: Path, progress: Progress) -> Outcome:

@@ -5,7 +5,6 @@ A folder beside the indices: `row_keys.npy` (hashes of row ids, sorted), and for
 Letters: n rows, K neighbours that are kept, k of them that are asked for.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of, read_manifest
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of, read_manifest, text_key
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted, silent
+from r3pp_core.retrieval.checks import self_hit_problems
 from r3pp_core.retrieval.encoders import load_text_encoder
 from r3pp_core.retrieval.search import NO_HIT, Hits, Index, query_text, softmax_weights
 
@@ -70,7 +70,7 @@ def build_neighbours(
         start = 0
         for rows in counted(_blocks(jsonl), None, f"index/neighbours blocks of {ROWS_AT_ONCE} rows", progress):
             end = start + len(rows)
-            keys[start:end] = [row_key(row["id"]) for row in rows]
+            keys[start:end] = [text_key(row["id"]) for row in rows]
             found = text.search(
                 encoder.encode([clean_query(row, config.max_query_chars) for row in rows], config.batch_size),
                 config.k,
@@ -100,10 +100,6 @@ def index_hashes(index_dir: Path) -> dict[str, str]:
 def clean_query(row: Mapping[str, Any], max_chars: int) -> str:
     """As training asks; a table of pictures without questions is asked by their text alone."""
     return query_text(row.get("question", ""), row["pseudo_text"])[:max_chars]
-
-
-def row_key(row_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest(), "little")
 
 
 def _blocks(jsonl: Path) -> Iterator[list[dict[str, Any]]]:
@@ -167,7 +163,7 @@ class Neighbours:
 
     def find(self, row_ids: Sequence[str]) -> np.ndarray | None:
         """Places of the rows, None when one of them is not known."""
-        wanted = np.array([row_key(row_id) for row_id in row_ids], np.uint64)
+        wanted = np.array([text_key(row_id) for row_id in row_ids], np.uint64)
         places = np.minimum(np.searchsorted(self.keys, wanted), max(0, len(self) - 1))
         return places if len(self) and (self.keys[places] == wanted).all() else None
 
@@ -182,19 +178,18 @@ class Neighbours:
 
 
 def self_neighbour_problems(jsonl: Path, index_dir: Path) -> list[str]:
-    """Rows that have their own picture among their neighbours, and rows that have none at all."""
+    """Every row has neighbours of the present indices, and none finds its own picture."""
     neighbours = Neighbours.load(index_dir)
     if neighbours is None:
         return [f"no neighbours of the present indices in {index_dir / FOLDER}"]
-    sha256s = {kind: Index.load(index_dir / kind).image_sha256s for kind in KINDS}
-    problems = []
-    for row in read_jsonl(jsonl):
-        places = neighbours.find([row["id"]])
-        if places is None:
-            problems.append(f"{row['id']} has no neighbours")
-            continue
-        for kind in KINDS:
-            ids = neighbours.ids[kind][places[0]]
-            if row["image_sha256"] in {sha256s[kind][entry] for entry in ids if entry >= 0}:
-                problems.append(f"{row['id']} finds its own picture by {kind}")
-    return problems
+    rows = [(row["id"], row["image_sha256"]) for row in read_jsonl(jsonl)]
+    places = neighbours.find([row_id for row_id, _ in rows])
+    if places is None:
+        return [f"{jsonl} holds rows without neighbours"]
+    return [
+        f"by {kind}: {problem}"
+        for kind in KINDS
+        for problem in self_hit_problems(
+            Index.load(index_dir / kind), neighbours.ids[kind][places], [sha256 for _, sha256 in rows]
+        )
+    ]

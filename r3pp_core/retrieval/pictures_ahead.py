@@ -1,14 +1,13 @@
 """Pictures opened and prepared by threads ahead of the encoder; nothing holds all of them."""
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from r3pp_core.in_order import mapped_in_order
 from r3pp_core.pictures import PictureError, open_picture, picture_inside
 from r3pp_core.retrieval.encoders import ImageEncoder
 from r3pp_core.retrieval.metadata import IndexEntry
@@ -29,15 +28,8 @@ def prepared_pictures(
             return error
 
     num_threads = min(MAX_DECODE_THREADS, os.cpu_count() or 1)
-    remaining = iter(entries)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
     try:
-        ahead: deque[Future[np.ndarray | PictureError]] = deque(
-            pool.submit(prepare, entry) for entry in islice(remaining, max(batch_size * NUM_BATCHES_AHEAD, num_threads))
-        )
-        while ahead:
-            future = ahead.popleft()
-            ahead.extend(pool.submit(prepare, entry) for entry in islice(remaining, 1))
-            yield future.result()
+        yield from mapped_in_order(pool, prepare, entries, max(batch_size * NUM_BATCHES_AHEAD, num_threads))
     finally:
         pool.shutdown(cancel_futures=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from r3pp_core.artefact import sync
 from r3pp_core.errors import R3Error
 from r3pp_core.pictures import PictureError
 from r3pp_core.progress import Progress, counted
@@ -163,11 +164,6 @@ def _write(shard: Shard, path: Path) -> None:
 
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     save_file({"vectors": shard.vectors}, unfinished, metadata={"rejected": json.dumps(shard.rejected)})
-    for place in (unfinished, path.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if place == unfinished:
-            unfinished.replace(path)
+    sync(unfinished)
+    unfinished.replace(path)
+    sync(path.parent)

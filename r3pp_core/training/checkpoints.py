@@ -9,13 +9,12 @@ manifest.json            sizes and hashes of all of them
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_file, is_whole, read_manifest
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_file, is_whole, read_manifest, sync
 from r3pp_core.errors import R3Error
 from r3pp_core.model.storage import load_trained, read_tensors
 from r3pp_core.training.config import FREE_ON_RESUME, TrainConfig
@@ -68,7 +67,7 @@ def save(
     Target(saving).lock.unlink(missing_ok=True)
     shutil.rmtree(final, ignore_errors=True)
     saving.rename(final)
-    _sync(run_dir)
+    sync(run_dir)
     for old in whole_checkpoints(run_dir)[: -config.keep]:
         shutil.rmtree(old)
     return final
@@ -178,11 +177,3 @@ def remove_unfinished(run_dir: Path) -> None:
     """Remove what a killed save left behind."""
     for path in run_dir.glob(".saving-step_*"):
         shutil.rmtree(path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
