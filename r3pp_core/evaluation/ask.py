@@ -74,14 +74,14 @@ def ask(
 
 
 def _read(picture: Path) -> tuple[str, float | None]:
-    from r3pp_core.ingest.ocr_engine import read_picture
+    from r3pp_core.ingest.ocr_engine import read_picture, text_of
+    from r3pp_core.ingest.ocr_shard import OcrConfig
 
     record = read_picture(picture)
     if "reason" in record:
         raise R3Error(f"{picture}: {record['detail']}")
-    lines = record["lines"]
-    conf = round(sum(line["conf"] for line in lines) / len(lines), 4) if lines else None
-    return "\n".join(line["text"] for line in lines), conf
+    _, text, conf = text_of(record["lines"], OcrConfig().min_conf)
+    return text, conf
 
 
 def _hits(kind: str, hits: "RowHits") -> list[Evidence]:

@@ -91,3 +91,12 @@ def test_the_page_shows_the_evidence_escapes_what_comes_from_data_and_asks_the_n
     assert "picture missing" in page, "the second hit says why it is not shown"
     assert 'src="http' not in page
     assert "score 0.750, weight 0.60" in page
+
+
+def test_lines_that_the_engine_doubts_are_left_out_as_they_are_from_the_rows_of_training(subject, picture, monkeypatch):
+    from r3pp_core.ingest import ocr_engine
+
+    lines = [{"text": text, "box": [0, 0, 9, 9], "conf": conf} for text, conf in (("sure", 0.9), ("doubtful", 0.4))]
+    monkeypatch.setattr(ocr_engine, "read_picture", lambda path: {"width": 80, "height": 60, "lines": lines})
+    answered = asked(subject, picture, read_text=True)
+    assert (answered.ocr_text, answered.ocr_conf) == ("sure", 0.9)
