@@ -40,6 +40,7 @@ class R3Config(BaseModel):
     use_aligner: bool = Field(default=True, description="one space for text and image evidence")
     use_gate: bool = Field(default=True, description="learned trust in evidence; off: evidence at full weight")
     use_confidence: bool = Field(default=True, description="predicted c_vis and c_text; off: neither is known")
+    use_router: bool = Field(default=False, description="learned strength of all soft tokens together")
     adapter: Literal["none", "lora", "full"] = Field(default="lora", description="how the backbone itself is trained")
     lora_r: int = Field(default=16, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
@@ -72,6 +73,7 @@ class LossWeights(BaseModel):
     conf: float = Field(default=0.1, ge=0, description="gate and confidence head against the simulator's truth")
     entropy: float = Field(default=0.01, ge=0, description="minus the gate's entropy")
     align: float = Field(default=0.05, ge=0, description="InfoNCE between text and image evidence")
+    router: float = Field(default=0.1, ge=0, description="router against the simulator's truth, where it is on")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ def confidence_loss(predicted: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
     return (predicted - torch.stack([c_vis, c_text], dim=-1)).square().mean()
 
 
+def router_loss(strength: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
+    """Mean squared error of [B] against 1 - c_vis c_text: evidence is wanted as far as picture or text is lost."""
+    return (strength - (1 - c_vis * c_text)).square().mean()
+
+
 def negative_entropy(gate: Tensor) -> Tensor:
     """Minus the entropy of the gate in nats, mean over rows; a zero weight contributes nothing."""
     return (gate * gate.clamp_min(1e-12).log()).sum(dim=-1).mean()

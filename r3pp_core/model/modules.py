@@ -96,6 +96,18 @@ class AdaptiveGate(nn.Module):
         return self.logits(features).masked_fill(~available, float("-inf")).softmax(dim=-1)
 
 
+class Router(nn.Module):
+    """How strongly to use the soft tokens at all, from confidence, retrieval scores and the gate's entropy."""
+
+    def __init__(self, num_features: int, b: int) -> None:
+        super().__init__()
+        self.logit = nn.Sequential(nn.Linear(num_features, b), nn.GELU(), nn.Linear(b, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, F] -> [B] in [0, 1]."""
+        return torch.sigmoid(self.logit(features)).squeeze(-1)
+
+
 class ConfidenceHead(nn.Module):
     """c_vis and c_text from what can be seen at run time."""
 

@@ -17,7 +17,7 @@ from r3pp_core.model.backbone import PLACEHOLDER, Backbone
 from r3pp_core.model.collation import IGNORED, Batch
 from r3pp_core.model.config import LossWeights, R3Config
 from r3pp_core.model.injection import injected
-from r3pp_core.model.reconstruction import Reconstructed, Reconstruction
+from r3pp_core.model.reconstruction import Reconstructed, Reconstruction, StepMeans
 
 NEVER_GENERATED = (PLACEHOLDER, "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 
@@ -33,12 +33,15 @@ class Generated:
 
 @dataclass(frozen=True)
 class Losses:
-    """Terms of one micro-batch. `ce_sum` is a sum over its `num_answer_tokens`, the others are means over rows."""
+    """Terms of one micro-batch. `ce_sum` is a sum over its `num_answer_tokens`; conf, entropy and router are
+    means over its rows; `align` is over the rows of the whole step, and zero but in the micro-batch that got them.
+    """
 
     ce_sum: Tensor
     num_answer_tokens: int
     conf: Tensor
     entropy: Tensor
+    router: Tensor
     align: Tensor
     num_align_pairs: int
     gate: Tensor | None
@@ -46,8 +49,9 @@ class Losses:
 
     def total(self, weights: LossWeights, num_answer_tokens: int, share_of_rows: float) -> Tensor:
         """This micro-batch's part of the step's loss, given the step's answer tokens and its share of the rows."""
-        beside = weights.conf * self.conf + weights.entropy * self.entropy + weights.align * self.align
-        return self.ce_sum / max(1, num_answer_tokens) + share_of_rows * beside
+        of_tokens = self.ce_sum / max(1, num_answer_tokens)
+        of_rows = weights.conf * self.conf + weights.entropy * self.entropy + weights.router * self.router
+        return of_tokens + share_of_rows * of_rows + weights.align * self.align
 
 
 class R3Model(nn.Module):
@@ -65,9 +69,8 @@ class R3Model(nn.Module):
         self.autocast_dtype: torch.dtype | None = None
         self._peft: list[Any] = []  # in a list, so that torch does not register the wrapped backbone twice
         self._adapt(config)
-        rows = self.embedding.weight
-        self.reconstruction = Reconstruction(config, rows.shape[1], float(rows.detach().float().norm(dim=1).mean()))
-        self.reconstruction.to(rows.device)
+        self.reconstruction = Reconstruction(config, backbone.hidden_size, backbone.token_norm)
+        self.reconstruction.to(self.embedding.weight.device)
 
     def _adapt(self, config: R3Config) -> None:
         self.backbone.requires_grad_(config.adapter == "full")
@@ -103,30 +106,46 @@ class R3Model(nn.Module):
     def merge_size(self) -> int:
         return int(self.backbone.config.vision_config.spatial_merge_size)
 
-    def forward(self, batch: Batch) -> Losses:
-        """Loss terms of a batch with answers. Raises R3Error when it holds no answer token."""
+    def forward(self, batch: Batch, step: StepMeans | None = None) -> Losses:
+        """Loss terms of a batch with answers. Raises R3Error when it holds no answer token.
+
+        `step`: the rows to align; without it nothing is aligned.
+        """
         if not batch.num_answer_tokens:
             raise R3Error(
                 f"no answer token in the rows {', '.join(batch.row_ids[:3])}; collate them with their answers"
             )
-        made = self.reconstruction(batch.evidence)
+        made = self.reconstruction(batch.evidence, step)
         logits, targets = self.answer_logits(batch, made)
         ce_sum = losses.cross_entropy_sum(logits, targets)
         zero = ce_sum.new_zeros(())
-        conf, entropy, align, num_pairs = zero, zero, zero, 0
+        conf, entropy, router, align, num_pairs = zero, zero, zero, zero, 0
         c_vis, c_text = batch.evidence.c_vis, batch.evidence.c_text
         if made.gate is not None:
             conf = conf + losses.gate_loss(made.gate, losses.gate_target(c_vis, c_text, made.available))
             entropy = losses.negative_entropy(made.gate)
         if made.confidence is not None:
             conf = conf + losses.confidence_loss(made.confidence, c_vis, c_text)
-        if made.aligned is not None:
-            align, num_pairs = losses.align_loss(made.aligned[0], made.aligned[1], made.available[:, :2].all(dim=1))
-        return Losses(ce_sum, batch.num_answer_tokens, conf, entropy, align, num_pairs, made.gate, made.confidence)
+        if made.router is not None:
+            router = losses.router_loss(made.router, c_vis, c_text)
+        if step is not None and made.step_aligned is not None:
+            align, num_pairs = losses.align_loss(made.step_aligned[0], made.step_aligned[1], step.both)
+        return Losses(
+            ce_sum=ce_sum,
+            num_answer_tokens=batch.num_answer_tokens,
+            conf=conf,
+            entropy=entropy,
+            router=router,
+            align=align,
+            num_align_pairs=num_pairs,
+            gate=made.gate,
+            confidence=made.confidence,
+        )
 
     def answer_logits(self, batch: Batch, made: Reconstructed | None = None) -> tuple[Tensor, Tensor]:
         """Logits [n, V] and targets [n] at the positions that predict an answer token, and only there."""
-        made = made or self.reconstruction(batch.evidence)
+        if made is None and batch.has_placeholders:
+            made = self.reconstruction(batch.evidence)
         at_answer = torch.zeros_like(batch.labels, dtype=torch.bool)
         at_answer[:, :-1] = batch.labels[:, 1:] != IGNORED
         with self._injected(batch, made), self._autocast():
@@ -164,9 +183,9 @@ class R3Model(nn.Module):
             for row, text in enumerate(texts)
         ]
 
-    def _inputs(self, batch: Batch, made: Reconstructed) -> dict[str, Tensor]:
+    def _inputs(self, batch: Batch, made: Reconstructed | None) -> dict[str, Tensor]:
         attention_mask = batch.attention_mask
-        if batch.has_placeholders and made.token_mask is not None:
+        if batch.has_placeholders and made is not None and made.token_mask is not None:
             # A group that is off or without a hit: nothing attends to its tokens and no position counts them.
             at = batch.input_ids == self.placeholder_id
             attention_mask = attention_mask.masked_scatter(at, made.token_mask.to(attention_mask.dtype))
@@ -178,8 +197,8 @@ class R3Model(nn.Module):
             "image_grid_thw": batch.image_grid_thw,
         }
 
-    def _injected(self, batch: Batch, made: Reconstructed) -> AbstractContextManager[None]:
-        soft_tokens = made.tokens if batch.has_placeholders else None
+    def _injected(self, batch: Batch, made: Reconstructed | None) -> AbstractContextManager[None]:
+        soft_tokens = made.tokens if made is not None and batch.has_placeholders else None
         return injected(self.embedding, self.placeholder_id, soft_tokens)
 
     def _autocast(self) -> AbstractContextManager[Any]:

@@ -13,6 +13,7 @@ from r3pp_core.model.modules import (
     LatentImputation,
     MemoryAligner,
     PrefixEnhancer,
+    Router,
     VisualMemory,
     mix,
     weighted_mean,
@@ -29,6 +30,29 @@ class Reconstructed:
     gate: Tensor | None  # [B, 3]
     confidence: Tensor | None  # [B, 2]: c_vis, c_text
     aligned: tuple[Tensor, Tensor] | None  # two [B, b]
+    router: Tensor | None = None  # [B]
+    step_aligned: tuple[Tensor, Tensor] | None = None  # two [R, b], of the whole step's rows
+
+
+@dataclass(frozen=True)
+class StepMeans:
+    """Weighted means of the hits of all rows of a step, of every rank: what alignment contrasts. R rows.
+
+    `both`: rows with text and image evidence.
+    """
+
+    text: Tensor  # [R, text_dim]
+    image: Tensor  # [R, image_dim]
+    both: Tensor  # bool [R]
+
+
+def evidence_means(evidence: EvidenceBatch) -> StepMeans:
+    """Those of one batch."""
+    return StepMeans(
+        weighted_mean(evidence.text_vectors, evidence.text_weights),
+        weighted_mean(evidence.image_vectors, evidence.image_weights),
+        evidence.text_mask.any(1) & evidence.image_mask.any(1),
+    )
 
 
 class Reconstruction(nn.Module):
@@ -53,17 +77,23 @@ class Reconstruction(nn.Module):
             self.confidence = ConfidenceHead(config.image_dim + 2 + num_scores, b)
         if config.use_gate:
             self.gate = AdaptiveGate(2 * b * config.use_aligner + 2 * config.use_confidence + num_scores, b)
+        if config.use_router:
+            self.router = Router(2 * config.use_confidence + num_scores + config.use_gate, b)
 
-    def forward(self, evidence: EvidenceBatch) -> Reconstructed:
+    def forward(self, evidence: EvidenceBatch, step: StepMeans | None = None) -> Reconstructed:
+        """`step`: the rows to align besides, once in a step."""
         available = torch.stack(
             [evidence.text_mask.any(1), evidence.image_mask.any(1), torch.ones_like(evidence.text_mask[:, 0])], dim=1
         )
         scores = torch.cat([evidence.text_scores, evidence.image_scores], dim=1)
         confidence = self._confidence(evidence, scores)
-        aligned = self._aligned(evidence)
+        means = evidence_means(evidence)
+        aligned = self.aligner(means.text, means.image) if self.config.use_aligner else None
         gate = self._gate(scores, confidence, aligned, available)
-        tokens, token_mask = self._tokens(evidence, available, gate, confidence)
-        return Reconstructed(tokens, token_mask, available, gate, confidence, aligned)
+        router = self._router(scores, confidence, gate)
+        tokens, token_mask = self._tokens(evidence, available, gate, confidence, router)
+        step_aligned = self.aligner(step.text, step.image) if step and self.config.use_aligner else None
+        return Reconstructed(tokens, token_mask, available, gate, confidence, aligned, router, step_aligned)
 
     def _confidence(self, evidence: EvidenceBatch, scores: Tensor) -> Tensor | None:
         if not self.config.use_confidence:
@@ -71,14 +101,6 @@ class Reconstruction(nn.Module):
         seen = [evidence.image_query, evidence.ocr_conf[:, None], evidence.ocr_known[:, None], scores]
         predicted: Tensor = self.confidence(torch.cat(seen, dim=1))
         return predicted
-
-    def _aligned(self, evidence: EvidenceBatch) -> tuple[Tensor, Tensor] | None:
-        if not self.config.use_aligner:
-            return None
-        text = weighted_mean(evidence.text_vectors, evidence.text_weights)
-        image = weighted_mean(evidence.image_vectors, evidence.image_weights)
-        aligned: tuple[Tensor, Tensor] = self.aligner(text, image)
-        return aligned
 
     def _gate(
         self, scores: Tensor, confidence: Tensor | None, aligned: tuple[Tensor, Tensor] | None, available: Tensor
@@ -94,23 +116,39 @@ class Reconstruction(nn.Module):
         gate: Tensor = self.gate(torch.cat(features, dim=1), available)
         return gate
 
+    def _router(self, scores: Tensor, confidence: Tensor | None, gate: Tensor | None) -> Tensor | None:
+        if not self.config.use_router:
+            return None
+        features = [scores]
+        if confidence is not None:
+            features.append(confidence.detach())
+        if gate is not None:
+            features.append(-(gate * gate.clamp_min(1e-12).log()).sum(dim=-1, keepdim=True).detach())
+        strength: Tensor = self.router(torch.cat(features, dim=1))
+        return strength
+
     def _tokens(
-        self, evidence: EvidenceBatch, available: Tensor, gate: Tensor | None, confidence: Tensor | None
+        self,
+        evidence: EvidenceBatch,
+        available: Tensor,
+        gate: Tensor | None,
+        confidence: Tensor | None,
+        router: Tensor | None,
     ) -> tuple[Tensor | None, Tensor | None]:
         config, norm = self.config, self.token_norm
-        full = torch.ones_like(evidence.ocr_conf)
+        strength = torch.ones_like(evidence.ocr_conf) if router is None else router
         groups: list[tuple[Tensor, Tensor]] = []
         if config.use_prefix:
             tokens = self.prefix(evidence.text_vectors, evidence.text_weights)
-            g = full if gate is None else gate[:, 0]
+            g = strength if gate is None else strength * gate[:, 0]
             groups.append((mix(tokens, self.prefix.null, g, norm), available[:, 0]))
         if config.use_visual_memory:
             tokens = self.visual(evidence.image_vectors, evidence.image_weights)
-            g = full if gate is None else gate[:, 1]
+            g = strength if gate is None else strength * gate[:, 1]
             groups.append((mix(tokens, self.visual.null, g, norm), available[:, 1]))
         if config.use_latents:
-            tokens = self.latents.tokens.expand(len(full), -1, -1)
-            g = full if confidence is None else 1 - confidence[:, 0]
+            tokens = self.latents.tokens.expand(len(strength), -1, -1)
+            g = strength if confidence is None else strength * (1 - confidence[:, 0])
             groups.append((mix(tokens, self.latents.null, g, norm), available[:, 2]))
         if not groups:
             return None, None

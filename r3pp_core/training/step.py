@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.model.collation import Batch
 from r3pp_core.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from r3pp_core.model.reconstruction import StepMeans
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class StepResult:
 def train_step(model: Any, optimizer: Any, scaler: Any, batches: Sequence[Batch], config: TrainConfig) -> StepResult:
     """Forward, backward, clip, step. The answer loss is divided by the answer tokens of all micro-batches together.
 
+    Alignment contrasts the rows of the whole step, so it does not depend on how they are cut into micro-batches.
+
     Raises NonFiniteLossError, before the optimizer, naming the rows of the micro-batch whose loss, or of the step whose
     gradient, is not finite.
     """
@@ -33,20 +38,23 @@ def train_step(model: Any, optimizer: Any, scaler: Any, batches: Sequence[Batch]
 
     num_answer_tokens = sum(batch.num_answer_tokens for batch in batches)
     num_rows = sum(len(batch.row_ids) for batch in batches)
-    terms = dict.fromkeys(("loss", "ce", "conf", "entropy", "align"), 0.0)
+    terms = dict.fromkeys(("loss", "ce", "conf", "entropy", "router", "align"), 0.0)
     gates, errors, num_align_pairs = [], [], 0
     optimizer.zero_grad(set_to_none=True)
+    step: StepMeans | None = _step_means(batches)
     for batch in batches:
         share = len(batch.row_ids) / num_rows
-        losses = model(batch)
+        losses = model(batch, step=step)
+        step = None  # aligned once
         loss = losses.total(config.losses, num_answer_tokens, share)
         if not bool(torch.isfinite(loss)):
             raise NonFiniteLossError(_message("loss", float(loss), batch.row_ids))
         (loss if scaler is None else scaler.scale(loss)).backward()
         terms["loss"] += float(loss.detach())
         terms["ce"] += float(losses.ce_sum.detach()) / num_answer_tokens
-        for name in ("conf", "entropy", "align"):
+        for name in ("conf", "entropy", "router"):
             terms[name] += share * float(getattr(losses, name).detach())
+        terms["align"] += float(losses.align.detach())
         num_align_pairs += losses.num_align_pairs
         if losses.gate is not None:
             gates.append(losses.gate.detach().float())
@@ -65,6 +73,15 @@ def train_step(model: Any, optimizer: Any, scaler: Any, batches: Sequence[Batch]
         confidence_error=float(torch.cat(errors).mean()) if errors else None,
         num_align_pairs=num_align_pairs,
     )
+
+
+def _step_means(batches: Sequence[Batch]) -> "StepMeans":
+    import torch
+
+    from r3pp_core.model.reconstruction import StepMeans, evidence_means
+
+    means = [evidence_means(batch.evidence) for batch in batches]
+    return StepMeans(*(torch.cat([getattr(part, name) for part in means]) for name in ("text", "image", "both")))
 
 
 def _update(model: Any, optimizer: Any, scaler: Any, row_ids: list[str], config: TrainConfig) -> float:

@@ -10,7 +10,7 @@ from r3pp_core.model import losses
 from r3pp_core.model.collation import collate
 from r3pp_core.model.config import LossWeights
 from r3pp_core.model.modules import AdaptiveGate, mix
-from r3pp_core.model.reconstruction import Reconstruction
+from r3pp_core.model.reconstruction import Reconstruction, evidence_means
 
 ALL = torch.ones(1, 3, dtype=torch.bool)
 
@@ -36,6 +36,12 @@ def test_negative_entropy_of_an_even_and_of_a_certain_gate():
     value.backward()
     assert float(value) == pytest.approx(-math.log(3) / 2, abs=1e-6)
     assert torch.isfinite(gate.grad).all()
+
+
+def test_the_router_is_asked_for_as_much_as_is_lost():
+    """1 - 0.5 x 0.8 = 0.6 against 0.2, and 1 - 1 x 1 = 0 against 0.1."""
+    strength, c_vis, c_text = torch.tensor([0.2, 0.1]), torch.tensor([0.5, 1.0]), torch.tensor([0.8, 1.0])
+    assert float(losses.router_loss(strength, c_vis, c_text)) == pytest.approx((0.4**2 + 0.1**2) / 2)
 
 
 def test_alignment_of_orthogonal_pairs_and_of_swapped_ones():
@@ -83,11 +89,11 @@ MODULES = ("prefix", "visual", "latents", "aligner", "gate", "confidence")
 
 def total_loss(model, rows):
     batch = collate(rows, model.tokenizer, model.config, with_answers=True, padding_side="right")
-    return model(batch).total(LossWeights(), batch.num_answer_tokens, 1.0)
+    return model(batch, evidence_means(batch.evidence)).total(LossWeights(), batch.num_answer_tokens, 1.0)
 
 
 def test_every_module_and_adapter_gets_a_gradient(new_model):
-    model = new_model(lora_dropout=0.0)
+    model = new_model(lora_dropout=0.0, use_router=True)
     for name, parameter in model.trainable().items():
         if "lora_B" in name:  # zero at the start, which would stop lora_A's gradient
             torch.nn.init.normal_(parameter, std=0.02)

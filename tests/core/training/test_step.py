@@ -1,11 +1,15 @@
 """One step: the answer loss over all micro-batches together, precision by capability, and stopping in time."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch  # noqa: TID253 - what is tested here is torch
 
 from r3pp_core.launch.failures import NonFiniteLossError
+from r3pp_core.model.evidence import RowEvidence, RowHits
+from r3pp_core.model.preparation import Preparation
 from r3pp_core.progress import silent
 from r3pp_core.training.batches import training_batch
 from r3pp_core.training.config import TrainConfig
@@ -50,6 +54,26 @@ def test_two_micro_batches_of_unequal_answers_give_the_gradients_of_one(run):
     assert apart.terms == pytest.approx(together.terms, rel=1e-4)
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_alignment_does_not_depend_on_how_a_step_is_cut(small_run):
+    """In micro-batches of one row nothing could be told apart, and the loss would be zero."""
+    run = set_up(small_run(r3={"lora_dropout": 0.0, "bottleneck": 8, "text_dim": 6, "image_dim": 5}), silent)
+    draw = np.random.default_rng(0)
+
+    def hits(dim):
+        share = np.full(3, 1 / 3, np.float32)
+        return RowHits(np.arange(3), share, share, np.ones(3, bool), draw.normal(size=(3, dim)).astype(np.float32), [])
+
+    prepared = run.preparer.prepare([run.train_rows.row(number) for number in (1, 2, 3)], level=0.5)
+    rows = [replace(row, evidence=RowEvidence(hits(6), hits(5), row.evidence.image_query)) for row in prepared.rows]
+    parts = [[row] for row in rows]
+    together, wanted = gradients(run, [training_batch(run.model, Preparation(rows, []), 2048)[0]])
+    apart, found = gradients(run, [training_batch(run.model, Preparation(part, []), 2048)[0] for part in parts])
+    assert together.terms["align"] > 0.01
+    assert apart.terms == pytest.approx(together.terms, rel=1e-4)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
 
 
 def test_a_non_finite_loss_names_its_rows_and_leaves_the_weights_alone(run):
