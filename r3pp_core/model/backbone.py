@@ -1,6 +1,5 @@
 """Loading a Qwen3-VL of any size, from a folder or by its name on the Hub."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,9 @@ from typing import Any
 from r3pp_core.artefact import content_hash_of, hash_json
 from r3pp_core.errors import R3Error
 from r3pp_core.hub import hub_errors
-from r3pp_core.model.weights import WeightFiles
 from r3pp_core.quiet import quiet_transformers
 
 ARCHITECTURE = "qwen3_vl"
-EMBEDDING = "model.language_model.embed_tokens.weight"
-NORM_BLOCK_ROWS = 8192
 PLACEHOLDER = "<|vision_pad|>"
 REQUIRED_TOKENS = (
     PLACEHOLDER,
@@ -29,18 +25,13 @@ SHA256_LENGTH = 64
 
 @dataclass(frozen=True)
 class Backbone:
-    """A loaded model with what its inputs need. `hash` covers config and weights, not the dtype.
-
-    `token_norm` is the mean norm of an embedding; `folder` is where the weights lie.
-    """
+    """A loaded model with what its inputs need. `hash` covers config and weights, not the dtype."""
 
     model: Any
     tokenizer: Any
     image_processor: Any
     name: str
     hash: str
-    token_norm: float
-    folder: Path
 
     @property
     def hidden_size(self) -> int:
@@ -65,20 +56,7 @@ def load_backbone(
     weight is missing or unexpected.
     """
     import torch
-    from transformers import Qwen3VLForConditionalGeneration
-
-    def load(folder: Path, config: Any) -> Any:
-        model, info = Qwen3VLForConditionalGeneration.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
-        )
-        refuse_key_differences(str(name_or_dir), info["missing_keys"], info["unexpected_keys"])
-        return model.to(device)
-
-    return _backbone(name_or_dir, revision, load)
-
-
-def _backbone(name_or_dir: str | Path, revision: str | None, load: Callable[[Path, Any], Any]) -> Backbone:
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer, Qwen3VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     folder = _local_folder(str(name_or_dir), revision)
@@ -87,37 +65,18 @@ def _backbone(name_or_dir: str | Path, revision: str | None, load: Callable[[Pat
             config = AutoConfig.from_pretrained(folder)
             if config.model_type != ARCHITECTURE:
                 raise R3Error(f"{name_or_dir} is a {config.model_type} model; this project needs a {ARCHITECTURE}")
-            model = load(folder, config)
+            model, info = Qwen3VLForConditionalGeneration.from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(folder)
             image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         raise R3Error(f"{name_or_dir} does not load ({error}); fetch or build it again") from error
+    refuse_key_differences(str(name_or_dir), info["missing_keys"], info["unexpected_keys"])
     absent = [token for token in REQUIRED_TOKENS if token not in tokenizer.get_vocab()]
     if absent:
         raise R3Error(f"the tokenizer of {name_or_dir} lacks {', '.join(absent)}; use a Qwen3-VL tokenizer")
-    return Backbone(
-        model=model.eval(),
-        tokenizer=tokenizer,
-        image_processor=image_processor,
-        name=str(name_or_dir),
-        hash=weights_hash(folder),
-        token_norm=_token_norm(folder, str(name_or_dir)),
-        folder=folder,
-    )
-
-
-def _token_norm(folder: Path, source: str) -> float:
-    """Mean norm of the embedding's rows, read from the files in blocks: the same whatever holds the weights."""
-    with WeightFiles(sorted(folder.glob("*.safetensors"))) as files:
-        if EMBEDDING not in files.names():
-            raise R3Error(f"{source} has no weight {EMBEDDING}; fetch or build it again")
-        num_rows, width = files.shape(EMBEDDING)
-        total = 0.0
-        for first in range(0, num_rows, NORM_BLOCK_ROWS):
-            last = min(first + NORM_BLOCK_ROWS, num_rows)
-            rows = files.piece(EMBEDDING, first * width, last * width).float().reshape(-1, width)
-            total += float(rows.norm(dim=1).sum())
-    return total / num_rows
+    return Backbone(model.to(device).eval(), tokenizer, image_processor, str(name_or_dir), weights_hash(folder))
 
 
 def refuse_key_differences(source: str, missing: Any, unexpected: Any) -> None:

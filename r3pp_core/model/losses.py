@@ -38,9 +38,14 @@ def router_loss(strength: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
     return (strength - (1 - c_vis * c_text)).square().mean()
 
 
+def entropy(gate: Tensor) -> Tensor:
+    """In nats, [B, 3] -> [B]; a zero weight contributes nothing."""
+    return -(gate * gate.clamp_min(1e-12).log()).sum(dim=-1)
+
+
 def negative_entropy(gate: Tensor) -> Tensor:
-    """Minus the entropy of the gate in nats, mean over rows; a zero weight contributes nothing."""
-    return (gate * gate.clamp_min(1e-12).log()).sum(dim=-1).mean()
+    """Minus the entropy of the gate, mean over rows."""
+    return -entropy(gate).mean()
 
 
 def align_loss(text: Tensor, image: Tensor, both: Tensor) -> tuple[Tensor, int]:

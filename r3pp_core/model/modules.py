@@ -28,6 +28,10 @@ def weighted_mean(vectors: Tensor, weights: Tensor) -> Tensor:
     return (vectors * weights[..., None]).sum(dim=1)
 
 
+def two_layers(num_in: int, width: int, num_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(num_in, width), nn.GELU(), nn.Linear(width, num_out))
+
+
 class EvidenceTokens(nn.Module):
     """k embeddings -> N tokens: learned queries attend to the hits, whose score weights are the attention's prior.
 
@@ -76,8 +80,8 @@ class MemoryAligner(nn.Module):
 
     def __init__(self, text_dim: int, image_dim: int, b: int) -> None:
         super().__init__()
-        self.text = nn.Sequential(nn.Linear(text_dim, b), nn.GELU(), nn.Linear(b, b))
-        self.image = nn.Sequential(nn.Linear(image_dim, b), nn.GELU(), nn.Linear(b, b))
+        self.text = two_layers(text_dim, b, b)
+        self.image = two_layers(image_dim, b, b)
 
     def forward(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted means of the hits [B, text_dim], [B, image_dim] -> two [B, b]."""
@@ -89,7 +93,7 @@ class AdaptiveGate(nn.Module):
 
     def __init__(self, num_features: int, b: int) -> None:
         super().__init__()
-        self.logits = nn.Sequential(nn.Linear(num_features, b), nn.GELU(), nn.Linear(b, NUM_SOURCES))
+        self.logits = two_layers(num_features, b, NUM_SOURCES)
 
     def forward(self, features: Tensor, available: Tensor) -> Tensor:
         """[B, F], bool [B, 3] -> [B, 3]. One softmax, with gradients; what is not available gets exactly zero."""
@@ -101,7 +105,7 @@ class Router(nn.Module):
 
     def __init__(self, num_features: int, b: int) -> None:
         super().__init__()
-        self.logit = nn.Sequential(nn.Linear(num_features, b), nn.GELU(), nn.Linear(b, 1))
+        self.logit = two_layers(num_features, b, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, F] -> [B] in [0, 1]."""
@@ -113,7 +117,7 @@ class ConfidenceHead(nn.Module):
 
     def __init__(self, num_features: int, b: int) -> None:
         super().__init__()
-        self.logits = nn.Sequential(nn.Linear(num_features, b), nn.GELU(), nn.Linear(b, 2))
+        self.logits = two_layers(num_features, b, 2)
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, F] -> [B, 2]: c_vis, c_text in [0, 1]."""

@@ -69,8 +69,9 @@ class R3Model(nn.Module):
         self.autocast_dtype: torch.dtype | None = None
         self._peft: list[Any] = []  # in a list, so that torch does not register the wrapped backbone twice
         self._adapt(config)
-        self.reconstruction = Reconstruction(config, backbone.hidden_size, backbone.token_norm)
-        self.reconstruction.to(self.embedding.weight.device)
+        rows = self.embedding.weight
+        self.reconstruction = Reconstruction(config, rows.shape[1], float(rows.detach().float().norm(dim=1).mean()))
+        self.reconstruction.to(rows.device)
 
     def _adapt(self, config: R3Config) -> None:
         self.backbone.requires_grad_(config.adapter == "full")
@@ -129,7 +130,8 @@ class R3Model(nn.Module):
         if made.router is not None:
             router = losses.router_loss(made.router, c_vis, c_text)
         if step is not None and made.step_aligned is not None:
-            align, num_pairs = losses.align_loss(made.step_aligned[0], made.step_aligned[1], step.both)
+            text, image = made.step_aligned
+            align, num_pairs = losses.align_loss(text, image, step.both)
         return Losses(
             ce_sum=ce_sum,
             num_answer_tokens=batch.num_answer_tokens,
@@ -144,8 +146,7 @@ class R3Model(nn.Module):
 
     def answer_logits(self, batch: Batch, made: Reconstructed | None = None) -> tuple[Tensor, Tensor]:
         """Logits [n, V] and targets [n] at the positions that predict an answer token, and only there."""
-        if made is None and batch.has_placeholders:
-            made = self.reconstruction(batch.evidence)
+        made = made or self.reconstruction(batch.evidence)
         at_answer = torch.zeros_like(batch.labels, dtype=torch.bool)
         at_answer[:, :-1] = batch.labels[:, 1:] != IGNORED
         with self._injected(batch, made), self._autocast():
@@ -183,9 +184,9 @@ class R3Model(nn.Module):
             for row, text in enumerate(texts)
         ]
 
-    def _inputs(self, batch: Batch, made: Reconstructed | None) -> dict[str, Tensor]:
+    def _inputs(self, batch: Batch, made: Reconstructed) -> dict[str, Tensor]:
         attention_mask = batch.attention_mask
-        if batch.has_placeholders and made is not None and made.token_mask is not None:
+        if batch.has_placeholders and made.token_mask is not None:
             # A group that is off or without a hit: nothing attends to its tokens and no position counts them.
             at = batch.input_ids == self.placeholder_id
             attention_mask = attention_mask.masked_scatter(at, made.token_mask.to(attention_mask.dtype))
@@ -197,8 +198,8 @@ class R3Model(nn.Module):
             "image_grid_thw": batch.image_grid_thw,
         }
 
-    def _injected(self, batch: Batch, made: Reconstructed | None) -> AbstractContextManager[None]:
-        soft_tokens = made.tokens if made is not None and batch.has_placeholders else None
+    def _injected(self, batch: Batch, made: Reconstructed) -> AbstractContextManager[None]:
+        soft_tokens = made.tokens if batch.has_placeholders else None
         return injected(self.embedding, self.placeholder_id, soft_tokens)
 
     def _autocast(self) -> AbstractContextManager[Any]:

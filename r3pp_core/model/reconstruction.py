@@ -1,5 +1,6 @@
 """All R3 modules together: an evidence batch in, soft tokens with their mask, gate and confidence out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch  # noqa: TID253 - defines a torch module; imported inside functions only
@@ -7,6 +8,7 @@ from torch import Tensor, nn  # noqa: TID253 - see above
 
 from r3pp_core.model.collation import EvidenceBatch
 from r3pp_core.model.config import R3Config
+from r3pp_core.model.losses import entropy
 from r3pp_core.model.modules import (
     AdaptiveGate,
     ConfidenceHead,
@@ -29,29 +31,34 @@ class Reconstructed:
     available: Tensor  # bool [B, 3]: text evidence, image evidence, own vision
     gate: Tensor | None  # [B, 3]
     confidence: Tensor | None  # [B, 2]: c_vis, c_text
-    aligned: tuple[Tensor, Tensor] | None  # two [B, b]
-    router: Tensor | None = None  # [B]
-    step_aligned: tuple[Tensor, Tensor] | None = None  # two [R, b], of the whole step's rows
+    router: Tensor | None  # [B]
+    step_aligned: tuple[Tensor, Tensor] | None  # two [R, b]: the rows of `StepMeans`, None without them
 
 
 @dataclass(frozen=True)
 class StepMeans:
-    """Weighted means of the hits of all rows of a step, of every rank: what alignment contrasts. R rows.
-
-    `both`: rows with text and image evidence.
-    """
+    """Weighted means of the hits of all R rows of a step: what alignment contrasts. `both`: rows with both kinds."""
 
     text: Tensor  # [R, text_dim]
     image: Tensor  # [R, image_dim]
     both: Tensor  # bool [R]
 
 
-def evidence_means(evidence: EvidenceBatch) -> StepMeans:
-    """Those of one batch."""
+def step_means(parts: Sequence[EvidenceBatch]) -> StepMeans:
+    """Those of a step's micro-batches."""
+    means = [hit_means(part) for part in parts]
     return StepMeans(
+        torch.cat([text for text, _ in means]),
+        torch.cat([image for _, image in means]),
+        torch.cat([part.text_mask.any(1) & part.image_mask.any(1) for part in parts]),
+    )
+
+
+def hit_means(evidence: EvidenceBatch) -> tuple[Tensor, Tensor]:
+    """Weighted means of a batch's hits: [B, text_dim], [B, image_dim]."""
+    return (
         weighted_mean(evidence.text_vectors, evidence.text_weights),
         weighted_mean(evidence.image_vectors, evidence.image_weights),
-        evidence.text_mask.any(1) & evidence.image_mask.any(1),
     )
 
 
@@ -87,13 +94,12 @@ class Reconstruction(nn.Module):
         )
         scores = torch.cat([evidence.text_scores, evidence.image_scores], dim=1)
         confidence = self._confidence(evidence, scores)
-        means = evidence_means(evidence)
-        aligned = self.aligner(means.text, means.image) if self.config.use_aligner else None
+        aligned = self.aligner(*hit_means(evidence)) if self.config.use_aligner else None
         gate = self._gate(scores, confidence, aligned, available)
         router = self._router(scores, confidence, gate)
         tokens, token_mask = self._tokens(evidence, available, gate, confidence, router)
         step_aligned = self.aligner(step.text, step.image) if step and self.config.use_aligner else None
-        return Reconstructed(tokens, token_mask, available, gate, confidence, aligned, router, step_aligned)
+        return Reconstructed(tokens, token_mask, available, gate, confidence, router, step_aligned)
 
     def _confidence(self, evidence: EvidenceBatch, scores: Tensor) -> Tensor | None:
         if not self.config.use_confidence:
@@ -123,7 +129,7 @@ class Reconstruction(nn.Module):
         if confidence is not None:
             features.append(confidence.detach())
         if gate is not None:
-            features.append(-(gate * gate.clamp_min(1e-12).log()).sum(dim=-1, keepdim=True).detach())
+            features.append(entropy(gate)[:, None].detach())
         strength: Tensor = self.router(torch.cat(features, dim=1))
         return strength
 

@@ -9,51 +9,28 @@ README.md                model card
 """
 
 import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from r3pp_core.errors import R3Error
-from r3pp_core.model.backbone import load_backbone
+from r3pp_core.model.backbone import load_backbone, refuse_key_differences
 from r3pp_core.model.config import R3Config
-from r3pp_core.model.weights import (
-    BACKBONE,
-    MODULES_PREFIX,
-    Place,
-    WeightFiles,
-    index_of,
-    places,
-    refuse_differences,
-    write_files,
-)
 from r3pp_core.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from r3pp_core.model.r3 import R3Model
 
 MODEL_TYPE = "r3pp"
-ADAPTER_CONFIG = "adapter_config.json"
-TIED = ("lm_head.weight",)  # where it is the embedding itself, a file may hold it twice
+MODULES, ADAPTER, ADAPTER_CONFIG = "model.safetensors", "adapter_model.safetensors", "adapter_config.json"
+BACKBONE = "backbone"
 
 
 def save_model(model: "R3Model", folder: Path, hashes: dict[str, str]) -> None:
     """Write into an existing or new folder; deterministic bytes for equal weights. `hashes`: what it was made from."""
-    write_description(model, folder, hashes)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in saved_weights(model).items()}
-    placed = places({name: tuple(tensor.shape) for name, tensor in weights.items()})
-    write_files(folder, {placed[name]: tensor for name, tensor in weights.items()})
-    write_index(folder, placed.values(), sum(tensor.nbytes for tensor in weights.values()))
+    from safetensors.torch import save_file
 
-
-def saved_weights(model: "R3Model") -> dict[str, Any]:
-    """What is saved of a model, by name: its trainable parameters, and the modules' norm of a soft token."""
-    return {**model.trainable(), **{f"{MODULES_PREFIX}{name}": b for name, b in model.reconstruction.named_buffers()}}
-
-
-def write_description(model: "R3Model", folder: Path, hashes: dict[str, str]) -> None:
-    """All files but the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     described = {
         "model_type": MODEL_TYPE,
@@ -64,19 +41,15 @@ def write_description(model: "R3Model", folder: Path, hashes: dict[str, str]) ->
     }
     (folder / "config.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(described), encoding="utf-8")
+    modules = {name: tensor.contiguous() for name, tensor in model.reconstruction.state_dict().items()}
+    save_file(modules, folder / MODULES, metadata={"format": "pt"})
     if model.config.adapter == "lora":
+        save_file(_adapter_state(model), folder / ADAPTER, metadata={"format": "pt"})
         (folder / ADAPTER_CONFIG).write_text(_adapter_config(model), encoding="utf-8")
     elif model.config.adapter == "full":
         with quiet_transformers():
-            backbone = (model.backbone.config, model.backbone.generation_config, model.tokenizer, model.image_processor)
-            for part in backbone:
+            for part in (model.backbone, model.tokenizer, model.image_processor):
                 part.save_pretrained(folder / BACKBONE)
-
-
-def write_index(folder: Path, placed: Iterable[Place], num_bytes: int) -> None:
-    """The Hub's index of a backbone in several files, where it has them."""
-    if index := index_of(placed, num_bytes):
-        (folder / BACKBONE / "model.safetensors.index.json").write_text(index, encoding="utf-8")
 
 
 def load_model(folder: Path, backbone_dir: Path | None, dtype: str, device: str) -> "R3Model":
@@ -107,47 +80,17 @@ def load_model(folder: Path, backbone_dir: Path | None, dtype: str, device: str)
 
 def load_trained(model: "R3Model", folder: Path) -> None:
     """Put saved weights into a model of the same config: R3 modules, adapters, or the whole backbone (full)."""
-    import torch
-
-    weights = saved_weights(model)
-    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    with TrainedFiles(folder, shapes) as found, torch.no_grad():
-        for name, tensor in weights.items():
-            tensor.copy_(found.whole(name))
-
-
-class TrainedFiles:
-    """Weights of a saved model by the names of `R3Model.named_parameters()`.
-
-    Raises R3Error unless the folder holds exactly these, of these shapes.
-    """
-
-    def __init__(self, folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._keys = {name: place.key for name, place in places(shapes).items()}
-        self._of_name: dict[str, WeightFiles] = {}
-        self._opened: list[WeightFiles] = []
-        by_part: dict[str, list[str]] = {}
-        for name, place in places(shapes).items():
-            by_part.setdefault(place.file.split("/")[0], []).append(name)
-        for part, names in by_part.items():
-            source = folder / part
-            files = WeightFiles(sorted(source.glob("*.safetensors")) if part == BACKBONE else [source])
-            refuse_differences(str(source), {self._keys[name]: shapes[name] for name in names}, files, TIED)
-            self._opened.append(files)
-            self._of_name.update(dict.fromkeys(names, files))
-
-    def whole(self, name: str) -> Any:
-        return self._of_name[name].whole(self._keys[name])
-
-    def piece(self, name: str, start: int, stop: int) -> Any:
-        return self._of_name[name].piece(self._keys[name], start, stop)
-
-    def __enter__(self) -> "TrainedFiles":
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for files in self._opened:
-            files.__exit__(*exc_info)
+    modules = read_tensors(folder / MODULES, model.device)
+    _load_exactly(model.reconstruction, modules, str(folder / MODULES))
+    if model.config.adapter == "lora":
+        _load_adapter(model, folder)
+    elif model.config.adapter == "full":
+        weights: dict[str, Any] = {}
+        for path in sorted((folder / BACKBONE).glob("*.safetensors")):
+            weights |= read_tensors(path, model.device)
+        if model.backbone.config.tie_word_embeddings:
+            weights["lm_head.weight"] = weights["model.language_model.embed_tokens.weight"]
+        _load_exactly(model.backbone, weights, str(folder / BACKBONE))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -192,9 +135,42 @@ def model_card(described: dict[str, Any]) -> str:
     )
 
 
+def _adapter_state(model: "R3Model") -> dict[str, Any]:
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model.peft_model)
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
 def _adapter_config(model: "R3Model") -> str:
     assert model.peft_model is not None
     config = model.peft_model.peft_config["default"].to_dict()
     config["inference_mode"] = True
     plain = {name: sorted(value) if isinstance(value, set) else value for name, value in config.items()}
     return json.dumps(plain, indent=1, sort_keys=True, default=str) + "\n"
+
+
+def _load_adapter(model: "R3Model", folder: Path) -> None:
+    from peft import set_peft_model_state_dict
+
+    found = read_tensors(folder / ADAPTER, model.device)
+    wanted = _adapter_state(model)
+    refuse_key_differences(str(folder / ADAPTER), set(wanted) - set(found), set(found) - set(wanted))
+    _refuse_other_shapes(str(folder / ADAPTER), wanted, found)
+    set_peft_model_state_dict(model.peft_model, found)
+
+
+def _load_exactly(module: Any, found: dict[str, Any], source: str) -> None:
+    wanted = module.state_dict()
+    refuse_key_differences(source, set(wanted) - set(found), set(found) - set(wanted))
+    _refuse_other_shapes(source, wanted, found)
+    module.load_state_dict(found)
+
+
+def _refuse_other_shapes(source: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    for name, tensor in wanted.items():
+        if tensor.shape != found[name].shape:
+            raise R3Error(
+                f"{source}: {name} has shape {tuple(found[name].shape)}, this model needs {tuple(tensor.shape)}; "
+                "it was saved with another backbone or configuration"
+            )

@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.model.collation import Batch
 from r3pp_core.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from r3pp_core.model.reconstruction import StepMeans
 
 
 @dataclass(frozen=True)
@@ -36,16 +33,17 @@ def train_step(model: Any, optimizer: Any, scaler: Any, batches: Sequence[Batch]
     """
     import torch
 
+    from r3pp_core.model.reconstruction import step_means
+
     num_answer_tokens = sum(batch.num_answer_tokens for batch in batches)
     num_rows = sum(len(batch.row_ids) for batch in batches)
     terms = dict.fromkeys(("loss", "ce", "conf", "entropy", "router", "align"), 0.0)
     gates, errors, num_align_pairs = [], [], 0
     optimizer.zero_grad(set_to_none=True)
-    step: StepMeans | None = _step_means(batches)
-    for batch in batches:
+    means = step_means([batch.evidence for batch in batches])
+    for number, batch in enumerate(batches):
         share = len(batch.row_ids) / num_rows
-        losses = model(batch, step=step)
-        step = None  # aligned once
+        losses = model(batch, means if number == 0 else None)
         loss = losses.total(config.losses, num_answer_tokens, share)
         if not bool(torch.isfinite(loss)):
             raise NonFiniteLossError(_message("loss", float(loss), batch.row_ids))
@@ -73,15 +71,6 @@ def train_step(model: Any, optimizer: Any, scaler: Any, batches: Sequence[Batch]
         confidence_error=float(torch.cat(errors).mean()) if errors else None,
         num_align_pairs=num_align_pairs,
     )
-
-
-def _step_means(batches: Sequence[Batch]) -> "StepMeans":
-    import torch
-
-    from r3pp_core.model.reconstruction import StepMeans, evidence_means
-
-    means = [evidence_means(batch.evidence) for batch in batches]
-    return StepMeans(*(torch.cat([getattr(part, name) for part in means]) for name in ("text", "image", "both")))
 
 
 def _update(model: Any, optimizer: Any, scaler: Any, row_ids: list[str], config: TrainConfig) -> float:

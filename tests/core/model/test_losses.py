@@ -10,7 +10,7 @@ from r3pp_core.model import losses
 from r3pp_core.model.collation import collate
 from r3pp_core.model.config import LossWeights
 from r3pp_core.model.modules import AdaptiveGate, mix
-from r3pp_core.model.reconstruction import Reconstruction, evidence_means
+from r3pp_core.model.reconstruction import Reconstruction, step_means
 
 ALL = torch.ones(1, 3, dtype=torch.bool)
 
@@ -89,7 +89,7 @@ MODULES = ("prefix", "visual", "latents", "aligner", "gate", "confidence")
 
 def total_loss(model, rows):
     batch = collate(rows, model.tokenizer, model.config, with_answers=True, padding_side="right")
-    return model(batch, evidence_means(batch.evidence)).total(LossWeights(), batch.num_answer_tokens, 1.0)
+    return model(batch, step_means([batch.evidence])).total(LossWeights(), batch.num_answer_tokens, 1.0)
 
 
 def test_every_module_and_adapter_gets_a_gradient(new_model):
