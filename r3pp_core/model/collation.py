@@ -15,10 +15,13 @@ from r3pp_core.model.preparation import PreparedRow, RejectedRow
 from r3pp_core.model.prompt import EncodedPrompt, encode, user_text
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from r3pp_core.model.reconstruction import StepMeans
+
 IGNORED = -100
-T_co = TypeVar("T_co", bound="EvidenceBatch | Batch")
+T_co = TypeVar("T_co", bound="EvidenceBatch | Batch | StepMeans")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class EvidenceBatch:
 
 @dataclass(frozen=True)
 class Batch:
-    """`labels` hold the answer's ids at their own positions and -100 elsewhere; `has_placeholders`: K in every row."""
+    """`labels` hold the answer's ids at their own positions and -100 elsewhere; `has_placeholders`: K in every row.
+
+    `clean`: the same rows as the teacher sees them.
+    """
 
     row_ids: list[str]
     has_placeholders: bool
@@ -53,6 +59,7 @@ class Batch:
     pixel_values: "Tensor"  # [P, patch length]
     image_grid_thw: "Tensor"  # [B, 3]
     evidence: EvidenceBatch
+    clean: "Batch | None" = None
 
     @property
     def num_answer_tokens(self) -> int:
@@ -64,11 +71,17 @@ def to_device(batch: T_co, device: str) -> T_co:
     moved: dict[str, Any] = {}
     for field in fields(batch):
         value = getattr(batch, field.name)
-        if isinstance(value, EvidenceBatch):
+        if isinstance(value, EvidenceBatch | Batch):
             moved[field.name] = to_device(value, device)
         elif hasattr(value, "to"):
             moved[field.name] = value.to(device)
     return replace(batch, **moved)
+
+
+def in_dtype(values: T_co, dtype: "torch.dtype") -> T_co:
+    """The same tensors, those of floating point in `dtype`."""
+    found = {field.name: getattr(values, field.name) for field in fields(values)}
+    return replace(values, **{name: one.to(dtype) for name, one in found.items() if one.is_floating_point()})
 
 
 @dataclass(frozen=True)

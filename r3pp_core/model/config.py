@@ -70,6 +70,7 @@ class LossWeights(BaseModel):
 
     model_config = FROZEN
 
+    kl: float = Field(default=0.5, ge=0, description="KL from the teacher, who sees the clean row; 0: no teacher")
     conf: float = Field(default=0.1, ge=0, description="gate and confidence head against the simulator's truth")
     entropy: float = Field(default=0.01, ge=0, description="minus the gate's entropy")
     align: float = Field(default=0.05, ge=0, description="InfoNCE between text and image evidence")

@@ -15,6 +15,12 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
+def kl_sum(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher || student) at temperature 1, summed over answer tokens. Logits [n, V] twice -> scalar in fp32."""
+    wanted, found = teacher.float().log_softmax(dim=-1), student.float().log_softmax(dim=-1)
+    return nn.functional.kl_div(found, wanted, reduction="sum", log_target=True)
+
+
 def gate_target(c_vis: Tensor, c_text: Tensor, available: Tensor) -> Tensor:
     """Normalised [1 - c_text, 1 - c_vis, c_vis] over what is available; own vision alone where that is all zero."""
     wanted = torch.stack([1 - c_text, 1 - c_vis, c_vis], dim=-1) * available

@@ -35,7 +35,9 @@ def two_layers(num_in: int, width: int, num_out: int) -> nn.Sequential:
 class EvidenceTokens(nn.Module):
     """k embeddings -> N tokens: learned queries attend to the hits, whose score weights are the attention's prior.
 
-    With zero weight a hit has no influence at all. Used as PrefixEnhancer (text) and VisualMemory (images).
+    They are mixed with the group's null tokens here, so that all parameters are used in their own module's forward,
+    where sharded training has them. With zero weight a hit has no influence at all. Used as PrefixEnhancer (text) and
+    VisualMemory (images).
     """
 
     def __init__(self, d: int, b: int, num_tokens: int, D: int) -> None:
@@ -48,14 +50,17 @@ class EvidenceTokens(nn.Module):
         self.out = nn.Linear(b, D)
         self.null = nn.Parameter(torch.randn(num_tokens, D))
 
-    def forward(self, vectors: Tensor, weights: Tensor) -> Tensor:
-        """[B, k, d], [B, k] -> [B, N, D]. A row whose weights are all zero gives finite tokens that mean nothing."""
+    def forward(self, vectors: Tensor, weights: Tensor, g: Tensor, norm: Tensor) -> Tensor:
+        """[B, k, d], [B, k], [B] in [0, 1] -> [B, N, D].
+
+        A row whose weights are all zero gives finite tokens that mean nothing.
+        """
         hits = nn.functional.gelu(self.project(vectors))
         affinity = torch.einsum("nb,rkb->rnk", self.queries, self.keys(hits)) * self.queries.shape[-1] ** -0.5
         prior = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
         attention = (affinity + prior[:, None, :]).softmax(dim=-1)
         seen = self.queries + attention @ self.values(hits)
-        return self.out(seen + self.widen(seen))
+        return mix(self.out(seen + self.widen(seen)), self.null, g, norm)
 
 
 class PrefixEnhancer(EvidenceTokens):
@@ -73,6 +78,10 @@ class LatentImputation(nn.Module):
         super().__init__()
         self.tokens = nn.Parameter(torch.randn(num_tokens, D))
         self.null = nn.Parameter(torch.randn(num_tokens, D))
+
+    def forward(self, g: Tensor, norm: Tensor) -> Tensor:
+        """[B] in [0, 1] -> [B, N, D]."""
+        return mix(self.tokens.expand(len(g), -1, -1), self.null, g, norm)
 
 
 class MemoryAligner(nn.Module):

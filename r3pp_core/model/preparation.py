@@ -5,7 +5,7 @@ cuts it into patches; `retrieve` encodes a batch of damaged queries and searches
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +26,15 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class CleanView:
+    """A row as it was before the simulator: what the teacher sees."""
+
+    pixel_values: Floats
+    grid_thw: tuple[int, int, int]
+    pseudo_text: str
+
+
+@dataclass(frozen=True)
 class DamagedRow:
     """A row after the simulator. `pixel_values` are the patches of the damaged picture, fitted to max_pixels."""
 
@@ -40,6 +49,7 @@ class DamagedRow:
     operators: list[Any]
     c_vis: float
     c_text: float
+    clean: CleanView | None = None
 
     @property
     def query(self) -> str:
@@ -55,6 +65,15 @@ class DamagedRow:
 class PreparedRow:
     damaged: DamagedRow
     evidence: RowEvidence
+
+    def undamaged(self) -> "PreparedRow":
+        """The same row in its clean view."""
+        clean = self.damaged.clean
+        assert clean is not None, "prepared by a Preparer that keeps clean views"
+        damaged = replace(
+            self.damaged, pixel_values=clean.pixel_values, grid_thw=clean.grid_thw, pseudo_text=clean.pseudo_text
+        )
+        return replace(self, damaged=damaged)
 
     @property
     def row_id(self) -> str:
@@ -87,7 +106,10 @@ class Preparer:
         image_processor: Any,
         retriever: Retriever | None = None,
         ocr_lines: Callable[[str], list[OcrLine]] | None = None,
+        *,
+        keep_clean: bool = False,
     ) -> None:
+        """`keep_clean`: rows hold their clean view as well."""
         if retriever is not None:
             refuse_other_sizes(retriever, config.text_dim, config.image_dim)
         self.image_root = image_root
@@ -96,6 +118,7 @@ class Preparer:
         self.image_processor = image_processor
         self.retriever = retriever
         self.ocr_lines = ocr_lines
+        self.keep_clean = keep_clean
 
     def prepare(self, rows: Sequence[Row], level: float, visit: int = 0) -> Preparation:
         """Damage and retrieve one batch; deterministic in (corruption seed, row id, visit, level)."""
@@ -118,10 +141,13 @@ class Preparer:
             visit,
         )
         assert damaged.image is not None, "a picture went in"
-        long, short = max(damaged.image.size), min(damaged.image.size)
-        if long > MAX_ASPECT_RATIO * short:
-            return RejectedRow(row["id"], "picture_too_narrow", f"{row['image_path']} is {long} by {short} pixels")
-        pixel_values, grid_thw = patches(damaged.image, self.image_processor, self.config.max_pixels)
+        shown = [damaged.image, picture] if self.keep_clean and level else [damaged.image]
+        for one in shown:
+            long, short = max(one.size), min(one.size)
+            if long > MAX_ASPECT_RATIO * short:
+                return RejectedRow(row["id"], "picture_too_narrow", f"{row['image_path']} is {long} by {short} pixels")
+        cut = [patches(one, self.image_processor, self.config.max_pixels) for one in shown]
+        pixel_values, grid_thw = cut[0]
         return DamagedRow(
             row=row,
             level=level,
@@ -134,6 +160,7 @@ class Preparer:
             operators=list(damaged.operators),
             c_vis=damaged.c_vis,
             c_text=damaged.c_text,
+            clean=CleanView(*cut[-1], row["pseudo_text"] or "") if self.keep_clean else None,
         )
 
     def retrieve(self, damaged: Sequence[DamagedRow | RejectedRow]) -> Preparation:

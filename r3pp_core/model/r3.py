@@ -33,11 +33,12 @@ class Generated:
 
 @dataclass(frozen=True)
 class Losses:
-    """Terms of one micro-batch. `ce_sum` is a sum over its `num_answer_tokens`; conf, entropy and router are
+    """Terms of one micro-batch. `ce_sum` and `kl_sum` are sums over its answer tokens; conf, entropy and router are
     means over its rows; `align` is over the rows of the whole step, and zero but in the micro-batch that got them.
     """
 
     ce_sum: Tensor
+    kl_sum: Tensor
     num_answer_tokens: int
     conf: Tensor
     entropy: Tensor
@@ -47,11 +48,14 @@ class Losses:
     gate: Tensor | None
     confidence: Tensor | None
 
-    def total(self, weights: LossWeights, num_answer_tokens: int, share_of_rows: float) -> Tensor:
-        """This micro-batch's part of the step's loss, given the step's answer tokens and its share of the rows."""
-        of_tokens = self.ce_sum / max(1, num_answer_tokens)
+    def total(
+        self, weights: LossWeights, share_of_tokens: float, share_of_rows: float, share_of_align: float
+    ) -> Tensor:
+        """This micro-batch's part of the step's loss. `share_of_tokens`: one over the step's answer tokens."""
+        of_tokens = self.ce_sum + weights.kl * self.kl_sum
         of_rows = weights.conf * self.conf + weights.entropy * self.entropy + weights.router * self.router
-        return of_tokens + share_of_rows * of_rows + weights.align * self.align
+        of_step = weights.align * self.align
+        return share_of_tokens * of_tokens + share_of_rows * of_rows + share_of_align * of_step
 
 
 class R3Model(nn.Module):
@@ -68,16 +72,15 @@ class R3Model(nn.Module):
         self.placeholder_id = int(backbone.tokenizer.convert_tokens_to_ids(PLACEHOLDER))
         self.autocast_dtype: torch.dtype | None = None
         self._peft: list[Any] = []  # in a list, so that torch does not register the wrapped backbone twice
-        self._adapt(config)
-        rows = self.embedding.weight
-        self.reconstruction = Reconstruction(config, rows.shape[1], float(rows.detach().float().norm(dim=1).mean()))
-        self.reconstruction.to(rows.device)
+        self._adapt(config, backbone.device)
+        self.reconstruction = Reconstruction(config, backbone.hidden_size, backbone.token_norm).to(backbone.device)
 
-    def _adapt(self, config: R3Config) -> None:
+    def _adapt(self, config: R3Config, device: str) -> None:
         self.backbone.requires_grad_(config.adapter == "full")
         if config.adapter != "lora":
             return
         from peft import LoraConfig, get_peft_model
+        from peft.tuners.lora import LoraLayer
 
         names = "|".join(config.lora_targets)
         lora = LoraConfig(
@@ -87,7 +90,13 @@ class R3Model(nn.Module):
             target_modules=rf".*language_model\..*\.({names})",
         )
         lora.base_model_name_or_path = self.backbone_name
-        self._peft.append(get_peft_model(self.backbone, lora))
+        # Made on no device and drawn here, in one order, so that a backbone that is itself on none starts the same.
+        self._peft.append(get_peft_model(self.backbone, lora, low_cpu_mem_usage=True))
+        for layer in self.backbone.modules():
+            if isinstance(layer, LoraLayer):
+                layer.lora_A.to_empty(device=device)
+                layer.lora_B.to_empty(device=device)
+                layer.reset_lora_parameters("default", init_lora_weights=True)
 
     @property
     def peft_model(self) -> Any | None:
@@ -107,11 +116,21 @@ class R3Model(nn.Module):
     def merge_size(self) -> int:
         return int(self.backbone.config.vision_config.spatial_merge_size)
 
-    def forward(self, batch: Batch, step: StepMeans | None = None) -> Losses:
-        """Loss terms of a batch with answers. Raises R3Error when it holds no answer token.
+    def forward(
+        self,
+        batch: Batch,
+        step: StepMeans | None = None,
+        teacher_logits: Tensor | None = None,
+        *,
+        only_logits: bool = False,
+    ) -> Losses | Tensor:
+        """Loss terms of a batch with answers, or its `answer_logits`: sharded weights are there in a forward only.
 
-        `step`: the rows to align; without it nothing is aligned.
+        `step`: the rows to align; without it nothing is aligned. `teacher_logits`: [n, V], what the teacher says.
+        Raises R3Error when the batch holds no answer token.
         """
+        if only_logits:
+            return self.answer_logits(batch)[0]
         if not batch.num_answer_tokens:
             raise R3Error(
                 f"no answer token in the rows {', '.join(batch.row_ids[:3])}; collate them with their answers"
@@ -134,6 +153,7 @@ class R3Model(nn.Module):
             align, num_pairs = losses.align_loss(text, image, step.both)
         return Losses(
             ce_sum=ce_sum,
+            kl_sum=zero if teacher_logits is None else losses.kl_sum(logits, teacher_logits),
             num_answer_tokens=batch.num_answer_tokens,
             conf=conf,
             entropy=entropy,
@@ -146,7 +166,8 @@ class R3Model(nn.Module):
 
     def answer_logits(self, batch: Batch, made: Reconstructed | None = None) -> tuple[Tensor, Tensor]:
         """Logits [n, V] and targets [n] at the positions that predict an answer token, and only there."""
-        made = made or self.reconstruction(batch.evidence)
+        if made is None and batch.has_placeholders:
+            made = self.reconstruction(batch.evidence)
         at_answer = torch.zeros_like(batch.labels, dtype=torch.bool)
         at_answer[:, :-1] = batch.labels[:, 1:] != IGNORED
         with self._injected(batch, made), self._autocast():
@@ -184,9 +205,9 @@ class R3Model(nn.Module):
             for row, text in enumerate(texts)
         ]
 
-    def _inputs(self, batch: Batch, made: Reconstructed) -> dict[str, Tensor]:
+    def _inputs(self, batch: Batch, made: Reconstructed | None) -> dict[str, Tensor]:
         attention_mask = batch.attention_mask
-        if batch.has_placeholders and made.token_mask is not None:
+        if batch.has_placeholders and made is not None and made.token_mask is not None:
             # A group that is off or without a hit: nothing attends to its tokens and no position counts them.
             at = batch.input_ids == self.placeholder_id
             attention_mask = attention_mask.masked_scatter(at, made.token_mask.to(attention_mask.dtype))
@@ -198,8 +219,8 @@ class R3Model(nn.Module):
             "image_grid_thw": batch.image_grid_thw,
         }
 
-    def _injected(self, batch: Batch, made: Reconstructed) -> AbstractContextManager[None]:
-        soft_tokens = made.tokens if batch.has_placeholders else None
+    def _injected(self, batch: Batch, made: Reconstructed | None) -> AbstractContextManager[None]:
+        soft_tokens = made.tokens if made is not None and batch.has_placeholders else None
         return injected(self.embedding, self.placeholder_id, soft_tokens)
 
     def _autocast(self) -> AbstractContextManager[Any]:

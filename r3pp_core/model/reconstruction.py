@@ -1,12 +1,12 @@
 """All R3 modules together: an evidence batch in, soft tokens with their mask, gate and confidence out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch  # noqa: TID253 - defines a torch module; imported inside functions only
 from torch import Tensor, nn  # noqa: TID253 - see above
 
-from r3pp_core.model.collation import EvidenceBatch
+from r3pp_core.model.collation import EvidenceBatch, in_dtype
 from r3pp_core.model.config import R3Config
 from r3pp_core.model.losses import entropy
 from r3pp_core.model.modules import (
@@ -17,7 +17,6 @@ from r3pp_core.model.modules import (
     PrefixEnhancer,
     Router,
     VisualMemory,
-    mix,
     weighted_mean,
 )
 
@@ -42,6 +41,22 @@ class StepMeans:
     text: Tensor  # [R, text_dim]
     image: Tensor  # [R, image_dim]
     both: Tensor  # bool [R]
+
+    def to(self, device: str) -> "StepMeans":
+        return StepMeans(self.text.to(device), self.image.to(device), self.both.to(device))
+
+    def unused(self) -> "StepMeans":
+        """The same rows, none of them to be aligned."""
+        return replace(self, both=torch.zeros_like(self.both))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[StepMeans]") -> "StepMeans":
+        """Those of all ranks."""
+        return cls(
+            torch.cat([part.text for part in parts]),
+            torch.cat([part.image for part in parts]),
+            torch.cat([part.both for part in parts]),
+        )
 
 
 def step_means(parts: Sequence[EvidenceBatch]) -> StepMeans:
@@ -88,7 +103,9 @@ class Reconstruction(nn.Module):
             self.router = Router(2 * config.use_confidence + num_scores + config.use_gate, b)
 
     def forward(self, evidence: EvidenceBatch, step: StepMeans | None = None) -> Reconstructed:
-        """`step`: the rows to align besides, once in a step."""
+        """`step`: the rows to align besides, once in a step. Everything is computed in the modules' own dtype."""
+        dtype = next(self.parameters(), self.token_norm).dtype
+        evidence, step = in_dtype(evidence, dtype), in_dtype(step, dtype) if step else None
         available = torch.stack(
             [evidence.text_mask.any(1), evidence.image_mask.any(1), torch.ones_like(evidence.text_mask[:, 0])], dim=1
         )
@@ -98,7 +115,11 @@ class Reconstruction(nn.Module):
         gate = self._gate(scores, confidence, aligned, available)
         router = self._router(scores, confidence, gate)
         tokens, token_mask = self._tokens(evidence, available, gate, confidence, router)
-        step_aligned = self.aligner(step.text, step.image) if step and self.config.use_aligner else None
+        step_aligned = None
+        if step and self.config.use_aligner:
+            text, image = self.aligner(step.text, step.image)
+            step_aligned = text.float(), image.float()
+        gate, confidence, router = (None if one is None else one.float() for one in (gate, confidence, router))
         return Reconstructed(tokens, token_mask, available, gate, confidence, router, step_aligned)
 
     def _confidence(self, evidence: EvidenceBatch, scores: Tensor) -> Tensor | None:
@@ -145,17 +166,14 @@ class Reconstruction(nn.Module):
         strength = torch.ones_like(evidence.ocr_conf) if router is None else router
         groups: list[tuple[Tensor, Tensor]] = []
         if config.use_prefix:
-            tokens = self.prefix(evidence.text_vectors, evidence.text_weights)
             g = strength if gate is None else strength * gate[:, 0]
-            groups.append((mix(tokens, self.prefix.null, g, norm), available[:, 0]))
+            groups.append((self.prefix(evidence.text_vectors, evidence.text_weights, g, norm), available[:, 0]))
         if config.use_visual_memory:
-            tokens = self.visual(evidence.image_vectors, evidence.image_weights)
             g = strength if gate is None else strength * gate[:, 1]
-            groups.append((mix(tokens, self.visual.null, g, norm), available[:, 1]))
+            groups.append((self.visual(evidence.image_vectors, evidence.image_weights, g, norm), available[:, 1]))
         if config.use_latents:
-            tokens = self.latents.tokens.expand(len(strength), -1, -1)
             g = strength if confidence is None else strength * (1 - confidence[:, 0])
-            groups.append((mix(tokens, self.latents.null, g, norm), available[:, 2]))
+            groups.append((self.latents(g, norm), available[:, 2]))
         if not groups:
             return None, None
         mask = [has[:, None].expand(-1, tokens.shape[1]) for tokens, has in groups]

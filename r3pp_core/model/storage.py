@@ -15,22 +15,44 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from r3pp_core.errors import R3Error
-from r3pp_core.model.backbone import load_backbone, refuse_key_differences
+from r3pp_core.model.backbone import load_backbone
 from r3pp_core.model.config import R3Config
+from r3pp_core.model.tensor_files import UNSHARDED, Sharding, read_tensors, write_tensors
 from r3pp_core.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from r3pp_core.model.r3 import R3Model
 
 MODEL_TYPE = "r3pp"
-MODULES, ADAPTER, ADAPTER_CONFIG = "model.safetensors", "adapter_model.safetensors", "adapter_config.json"
+MODULES, ADAPTER, ADAPTER_CONFIG = "model", "adapter_model", "adapter_config.json"
 BACKBONE = "backbone"
 
 
-def save_model(model: "R3Model", folder: Path, hashes: dict[str, str]) -> None:
-    """Write into an existing or new folder; deterministic bytes for equal weights. `hashes`: what it was made from."""
-    from safetensors.torch import save_file
+def save_model(model: "R3Model", folder: Path, hashes: dict[str, str], sharding: Sharding = UNSHARDED) -> None:
+    """Write into an existing or new folder; deterministic bytes for equal weights. `hashes`: what it was made from.
 
+    Every rank of a sharded model calls this.
+    """
+    if sharding.rank == 0:
+        _write_description(model, folder, hashes)
+    for part, tensors in _saved_parts(model).items():
+        write_tensors((folder / part).parent, (folder / part).name, tensors, sharding)
+
+
+def _saved_parts(model: "R3Model") -> dict[str, dict[str, Any]]:
+    """What is saved of a model: by file, then by the name that PEFT or transformers gives it."""
+    modules = model.reconstruction
+    parts = {MODULES: {**dict(modules.named_parameters()), **dict(modules.named_buffers())}}
+    if model.config.adapter == "lora":
+        lora = [(name, parameter) for name, parameter in model.backbone.named_parameters() if parameter.requires_grad]
+        parts[ADAPTER] = {f"base_model.model.{name.replace('.default.', '.')}": parameter for name, parameter in lora}
+    elif model.config.adapter == "full":
+        parts[f"{BACKBONE}/model"] = dict(model.backbone.named_parameters())
+    return parts
+
+
+def _write_description(model: "R3Model", folder: Path, hashes: dict[str, str]) -> None:
+    """All files but the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     described = {
         "model_type": MODEL_TYPE,
@@ -41,14 +63,12 @@ def save_model(model: "R3Model", folder: Path, hashes: dict[str, str]) -> None:
     }
     (folder / "config.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(described), encoding="utf-8")
-    modules = {name: tensor.contiguous() for name, tensor in model.reconstruction.state_dict().items()}
-    save_file(modules, folder / MODULES, metadata={"format": "pt"})
     if model.config.adapter == "lora":
-        save_file(_adapter_state(model), folder / ADAPTER, metadata={"format": "pt"})
         (folder / ADAPTER_CONFIG).write_text(_adapter_config(model), encoding="utf-8")
     elif model.config.adapter == "full":
+        backbone = model.backbone
         with quiet_transformers():
-            for part in (model.backbone, model.tokenizer, model.image_processor):
+            for part in (backbone.config, backbone.generation_config, model.tokenizer, model.image_processor):
                 part.save_pretrained(folder / BACKBONE)
 
 
@@ -78,19 +98,10 @@ def load_model(folder: Path, backbone_dir: Path | None, dtype: str, device: str)
     return model.eval()
 
 
-def load_trained(model: "R3Model", folder: Path) -> None:
+def load_trained(model: "R3Model", folder: Path, sharding: Sharding = UNSHARDED) -> None:
     """Put saved weights into a model of the same config: R3 modules, adapters, or the whole backbone (full)."""
-    modules = read_tensors(folder / MODULES, model.device)
-    _load_exactly(model.reconstruction, modules, str(folder / MODULES))
-    if model.config.adapter == "lora":
-        _load_adapter(model, folder)
-    elif model.config.adapter == "full":
-        weights: dict[str, Any] = {}
-        for path in sorted((folder / BACKBONE).glob("*.safetensors")):
-            weights |= read_tensors(path, model.device)
-        if model.backbone.config.tie_word_embeddings:
-            weights["lm_head.weight"] = weights["model.language_model.embed_tokens.weight"]
-        _load_exactly(model.backbone, weights, str(folder / BACKBONE))
+    for part, tensors in _saved_parts(model).items():
+        read_tensors((folder / part).parent, (folder / part).name, tensors, sharding)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -105,17 +116,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     if described.get("model_type") != MODEL_TYPE:
         raise R3Error(f"{folder} holds a {described.get('model_type')} model, not an R3 model")
     return described
-
-
-def read_tensors(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Tensors of a safetensors file. Raises R3Error when it is missing or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path, device=device)
-    except (OSError, SafetensorError) as error:
-        raise R3Error(f"{path} is missing or damaged ({error}); take another checkpoint") from error
 
 
 def model_card(described: dict[str, Any]) -> str:
@@ -135,42 +135,9 @@ def model_card(described: dict[str, Any]) -> str:
     )
 
 
-def _adapter_state(model: "R3Model") -> dict[str, Any]:
-    from peft import get_peft_model_state_dict
-
-    state = get_peft_model_state_dict(model.peft_model)
-    return {name: tensor.contiguous() for name, tensor in state.items()}
-
-
 def _adapter_config(model: "R3Model") -> str:
     assert model.peft_model is not None
     config = model.peft_model.peft_config["default"].to_dict()
     config["inference_mode"] = True
     plain = {name: sorted(value) if isinstance(value, set) else value for name, value in config.items()}
     return json.dumps(plain, indent=1, sort_keys=True, default=str) + "\n"
-
-
-def _load_adapter(model: "R3Model", folder: Path) -> None:
-    from peft import set_peft_model_state_dict
-
-    found = read_tensors(folder / ADAPTER, model.device)
-    wanted = _adapter_state(model)
-    refuse_key_differences(str(folder / ADAPTER), set(wanted) - set(found), set(found) - set(wanted))
-    _refuse_other_shapes(str(folder / ADAPTER), wanted, found)
-    set_peft_model_state_dict(model.peft_model, found)
-
-
-def _load_exactly(module: Any, found: dict[str, Any], source: str) -> None:
-    wanted = module.state_dict()
-    refuse_key_differences(source, set(wanted) - set(found), set(found) - set(wanted))
-    _refuse_other_shapes(source, wanted, found)
-    module.load_state_dict(found)
-
-
-def _refuse_other_shapes(source: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-    for name, tensor in wanted.items():
-        if tensor.shape != found[name].shape:
-            raise R3Error(
-                f"{source}: {name} has shape {tuple(found[name].shape)}, this model needs {tuple(tensor.shape)}; "
-                "it was saved with another backbone or configuration"
-            )

@@ -15,7 +15,7 @@ from r3pp_core.training.flags import parse
 def main(arguments: Sequence[str]) -> int:
     try:
         config = parse(arguments)
-        require_supported(config, int(os.environ.get("WORLD_SIZE", "1")))
+        require_supported(config, world_size())
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -30,7 +30,12 @@ def _work(config: TrainConfig) -> None:
         send=MessageWriter(config.run_dir).send,
         should_stop=lambda: stop_requested(config.run_dir),
         progress=_to_stderr,
+        world_size=world_size(),
     )
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _to_stderr(message: str) -> None:

@@ -6,40 +6,63 @@ So neither is on the way of the step, and the queries of a micro-batch are encod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-from r3pp_core.model.preparation import Preparation, Preparer
+from r3pp_core.model.preparation import Preparer
+from r3pp_core.training.batches import Batcher, RankStep
 from r3pp_core.training.order import MixedOrder, RowFile
 
 
-class StepsAhead:
-    """Prepared micro-batches of step after step. At most `lookahead` steps wait, so memory is bounded.
+@dataclass(frozen=True)
+class Share:
+    """Which rows of a step are this rank's: `rows_a_rank` of every `rows_a_rank * num_ranks`.
 
-    What a step holds depends on its number alone: on the order, on `level_of(step)` and on the rows' visits.
+    `first_step` is the next step, and `first_position` where the order goes on with it.
+    """
+
+    first_step: int
+    first_position: int
+    rows_a_rank: int
+    rank: int = 0
+    num_ranks: int = 1
+
+    @property
+    def rows_a_step(self) -> int:
+        return self.rows_a_rank * self.num_ranks
+
+    def positions(self, step: int) -> range:
+        start = self.first_position + (step - self.first_step) * self.rows_a_step + self.rank * self.rows_a_rank
+        return range(start, start + self.rows_a_rank)
+
+
+class StepsAhead:
+    """This rank's micro-batches of step after step. At most `lookahead` steps wait, so memory is bounded.
+
+    What a step holds depends on its positions in the order, on `level_of(step)` and on the rows' visits alone.
     """
 
     def __init__(
         self,
         preparer: Preparer,
+        batcher: Batcher,
         rows: RowFile,
         order: MixedOrder,
         level_of: Callable[[int], float],
+        share: Share,
         *,
-        first_step: int,
-        batch_size: int,
-        grad_accum: int,
         num_workers: int,
         lookahead: int,
     ) -> None:
-        self.preparer, self.rows, self.order, self.level_of = preparer, rows, order, level_of
-        self.batch_size, self.grad_accum, self.lookahead = batch_size, grad_accum, lookahead
-        self._next_to_start = first_step
-        self._waiting: deque[Future[list[Preparation]]] = deque()
+        self.preparer, self.batcher, self.rows = preparer, batcher, rows
+        self.order, self.level_of, self.share, self.lookahead = order, level_of, share, lookahead
+        self._next_to_start = share.first_step
+        self._waiting: deque[Future[RankStep]] = deque()
         self._damage_pool = ThreadPoolExecutor(num_workers, thread_name_prefix="damage")
         self._retrieve_pool = ThreadPoolExecutor(1, thread_name_prefix="retrieve")
 
-    def take(self) -> list[Preparation]:
-        """The next step's micro-batches. Raises what a worker raised."""
+    def take(self) -> RankStep:
+        """The next step. Raises what a worker raised."""
         while len(self._waiting) <= self.lookahead:
             self._start(self._next_to_start)
             self._next_to_start += 1
@@ -50,14 +73,15 @@ class StepsAhead:
         self._retrieve_pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, step: int) -> None:
-        rows_a_step = self.batch_size * self.grad_accum
         level = self.level_of(step)
-        draws = [self.order.at(step * rows_a_step + number) for number in range(rows_a_step)]
+        draws = [self.order.at(position) for position in self.share.positions(step)]
         damaged = [
             self._damage_pool.submit(self.preparer.damage, self.rows.row(draw.row), level, draw.visit) for draw in draws
         ]
-        self._waiting.append(self._retrieve_pool.submit(self._retrieve, damaged))
+        self._waiting.append(self._retrieve_pool.submit(self._finish, damaged))
 
-    def _retrieve(self, damaged: list[Future[Any]]) -> list[Preparation]:
-        rows, size = [future.result() for future in damaged], self.batch_size
-        return [self.preparer.retrieve(rows[start : start + size]) for start in range(0, len(rows), size)]
+    def _finish(self, damaged: list[Future[Any]]) -> RankStep:
+        rows, size = [future.result() for future in damaged], self.batcher.batch_size
+        return self.batcher.step(
+            [self.preparer.retrieve(rows[start : start + size]) for start in range(0, len(rows), size)]
+        )

@@ -2,10 +2,13 @@
 
 model/                   the R3 model as `R3Model.save_pretrained` writes it (trainable weights in fp32)
 optimizer.safetensors    AdamW's moments and step counts by parameter name
-random.safetensors       states of torch's generators
-state.json               step, loss scaler, hashes of the inputs
+teacher.safetensors      the teacher's averages by parameter name
+random.safetensors       states of torch's generators, of each rank
+state.json               step, position in the order, loss scaler, hashes of the inputs
 config.json              the whole TrainConfig
 manifest.json            sizes and hashes of all of them
+
+All tensors are whole, whatever backend wrote them from however many ranks, so any of them can go on.
 """
 
 import json
@@ -16,11 +19,12 @@ from typing import Any
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_file, is_whole, read_manifest, sync
 from r3pp_core.errors import R3Error
-from r3pp_core.model.storage import load_trained, read_tensors
-from r3pp_core.training.config import FREE_ON_RESUME, TrainConfig
+from r3pp_core.model.storage import load_trained, save_model
+from r3pp_core.model.tensor_files import open_tensors, read_tensors, tensor_files, write_tensors
+from r3pp_core.training.config import FREE_ON_RESUME
+from r3pp_core.training.setup import Training, seed_rank
 
-CODE_VERSION = "1"
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+CODE_VERSION = "2"
 
 
 def checkpoint_path(run_dir: Path, step: int) -> Path:
@@ -43,86 +47,113 @@ def newest(run_dir: Path) -> Path | None:
     return next(reversed(whole_checkpoints(run_dir)), None)
 
 
-def save(
-    run_dir: Path,
-    step: int,
-    model: Any,
-    optimizer: Any,
-    scaler: Any,
-    config: TrainConfig,
-    inputs: Mapping[str, str],
-    metrics: Mapping[str, float],
-) -> Path:
-    """Write `step_<n>`, which appears by one rename when it is on disk, then remove all but the newest `keep`."""
-    final = checkpoint_path(run_dir, step)
-    saving = run_dir / f".saving-step_{step}"
+def save(run: Training, metrics: Mapping[str, float]) -> Path:
+    """Write `step_<n>`, which appears by one rename when it is on disk; then the newest `keep` and the best stay.
+
+    Every rank calls this.
+    """
+    run_dir = run.config.run_dir
+    final, saving = checkpoint_path(run_dir, run.step), run_dir / f".saving-step_{run.step}"
+    if not run.group.is_first:
+        _write(Path(run.group.gather("")[0]), run)
+        return final
     shutil.rmtree(saving, ignore_errors=True)
-    request = Request("checkpoint", CODE_VERSION, {**config.model_dump(mode="json"), "step": step}, dict(inputs))
+    request = Request(
+        "checkpoint", CODE_VERSION, {**run.config.model_dump(mode="json"), "step": run.step}, dict(run.inputs)
+    )
 
     def make(staging: Path) -> Outcome:
-        _write(staging, step, model, optimizer, scaler, config, inputs)
-        return Outcome(counts={"step": step}, details={"metrics": dict(metrics)})
+        run.group.gather(str(staging))
+        _write(staging, run)
+        return Outcome(counts={"step": run.step}, details={"metrics": dict(metrics)})
 
     build(Target(saving), request, make)
     Target(saving).lock.unlink(missing_ok=True)
     shutil.rmtree(final, ignore_errors=True)
     saving.rename(final)
     sync(run_dir)
-    for old in whole_checkpoints(run_dir)[: -config.keep]:
-        shutil.rmtree(old)
+    _remove_old(run_dir, run.config.keep)
     return final
 
 
-def _write(
-    folder: Path, step: int, model: Any, optimizer: Any, scaler: Any, config: TrainConfig, inputs: Mapping[str, str]
-) -> None:
+def best(run_dir: Path) -> Path | None:
+    """The finished checkpoint of the lowest validation loss, the earlier of equals; None where none was validated."""
+    found = [(loss, path) for path in whole_checkpoints(run_dir) if (loss := _val_loss(path)) is not None]
+    return min(found, key=lambda one: one[0])[1] if found else None
+
+
+def _val_loss(folder: Path) -> float | None:
+    manifest = read_manifest(Target(folder))
+    return None if manifest is None else manifest.details["metrics"].get("val_loss")
+
+
+def _remove_old(run_dir: Path, keep: int) -> None:
+    kept = {*whole_checkpoints(run_dir)[-keep:], best(run_dir)}
+    for path in whole_checkpoints(run_dir):
+        if path not in kept:
+            shutil.rmtree(path)
+
+
+def _write(folder: Path, run: Training) -> None:
+    """All ranks write their files, and leave when the last is written."""
     import torch
     from safetensors.torch import save_file
 
-    model.save_pretrained(folder / "model", dict(inputs))
-    moments = {}
-    for name, parameter in model.trainable().items():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            moments[f"{key}:{name}"] = value.detach().cpu().contiguous()
-    save_file(moments, folder / "optimizer.safetensors")
+    backend, group = run.backend, run.group
+    save_model(run.model, folder / "model", dict(run.inputs), backend)
+    write_tensors(folder, "optimizer", backend.moments(), backend)
+    if run.teacher:
+        write_tensors(folder, "teacher", run.teacher.averages, backend)
     random = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
-    save_file(random, folder / "random.safetensors")
-    state = {"step": step, "scaler": scaler.state_dict() if scaler else None, "inputs": dict(inputs)}
+    of_ranks = group.gather(random)  # and so all have written
+    if not group.is_first:
+        return
+    named = {f"{kind}:{rank}": state for rank, states in enumerate(of_ranks) for kind, state in states.items()}
+    save_file(named, folder / "random.safetensors")
+    state = {
+        "step": run.step,
+        "position": run.position,
+        "num_ranks": group.size,
+        "scaler": backend.scaler_state(),
+        "inputs": dict(run.inputs),
+    }
     (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    (folder / "config.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(run.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def restore(folder: Path, model: Any, optimizer: Any, scaler: Any) -> int:
-    """Put a checkpoint into a model and optimizer built from the same config; returns the step to go on with.
+def restore(folder: Path, run: Training) -> None:
+    """Put a checkpoint into a run that was set up from the same config; `run.step` is the step to go on with.
 
-    Raises R3Error when a file is not the one that was saved, or when any weight is missing or unexpected.
+    Every rank calls this. Raises R3Error when a file is not the one that was saved, or when any weight is missing or
+    unexpected.
     """
+    run.group.from_first(lambda: verify(folder))
+    backend = run.backend
+    load_trained(run.model, folder / "model", backend)
+    moments = open_tensors(tensor_files(folder, "optimizer"))
+    read_tensors(folder, "optimizer", backend.new_moments(moments), backend)
+    if run.teacher:
+        read_tensors(folder, "teacher", run.teacher.averages, backend)
+    backend.loaded()
+    state = read_state(folder)
+    run.step, run.position = int(state["step"]), int(state["position"])
+    backend.load_scaler(state["scaler"])
+    _restore_random(folder, run, int(state["num_ranks"]))
+
+
+def _restore_random(folder: Path, run: Training, num_ranks: int) -> None:
+    """Each rank's own state; with another number of ranks new ones, since none of the old belongs to any."""
     import torch
 
-    verify(folder)
-    load_trained(model, folder / "model")
-    moments = read_tensors(folder / "optimizer.safetensors")
-    for name, parameter in model.trainable().items():
-        state = {key: moments.pop(f"{key}:{name}", None) for key in MOMENTS}
-        if any(value is None for value in state.values()):
-            if any(value is not None for value in state.values()):
-                raise R3Error(f"{folder}: the optimizer state of {name} is incomplete; take another checkpoint")
-            continue  # a parameter that never had a gradient has no state
-        optimizer.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
-        }
-    if moments:
-        raise R3Error(f"{folder}: optimizer state of unknown parameters, for example {sorted(moments)[0]}")
-    random = read_tensors(folder / "random.safetensors")
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
-    state = read_state(folder)
-    if scaler is not None and state["scaler"]:
-        scaler.load_state_dict(state["scaler"])
-    return int(state["step"])
+    if num_ranks != run.group.size:
+        seed_rank(run.config.seed, run.step, run.group)
+        return
+    random, rank = open_tensors([folder / "random.safetensors"]), run.group.rank
+    torch.set_rng_state(random[f"cpu:{rank}"].whole())
+    if f"cuda:{rank}" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random[f"cuda:{rank}"].whole())
 
 
 def verify(folder: Path) -> Manifest:
@@ -142,18 +173,26 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def differences(folder: Path, config: TrainConfig, inputs: Mapping[str, str]) -> list[str]:
-    """The config fields and inputs in which a checkpoint departs from this run, but for those free on resume."""
+def differences(folder: Path, run: Training) -> list[str]:
+    """The config fields and inputs in which a checkpoint departs from this run, but for those free on resume.
+
+    Rows a step may come from more or fewer ranks: only where neither their number a rank nor a step is equal, the
+    batch is another.
+    """
     saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    wanted = config.model_dump(mode="json")
+    wanted = run.config.model_dump(mode="json")
     names = [name for name in wanted if name not in FREE_ON_RESUME and saved.get(name) != wanted[name]]
-    saved_inputs = read_state(folder)["inputs"]
+    state = read_state(folder)
+    rows_a_rank = saved["batch_size"] * saved["grad_accum"]
+    if rows_a_rank != run.rows_a_rank and rows_a_rank * state["num_ranks"] != run.rows_a_rank * run.group.size:
+        names.append("batch_size x grad_accum")
+    inputs, saved_inputs = run.inputs, state["inputs"]
     return names + [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
 
 
-def refuse_other_run(folder: Path, config: TrainConfig, inputs: Mapping[str, str]) -> None:
+def refuse_other_run(folder: Path, run: Training) -> None:
     """Raise R3Error when a checkpoint was made by another config or from other inputs than this run's."""
-    if names := differences(folder, config, inputs):
+    if names := differences(folder, run):
         raise R3Error(
             f"{folder} was trained with another {', '.join(names)}; keep them, name another --run, "
             "or start anew with --resume never"

@@ -14,7 +14,7 @@ from r3pp_core.model.config import FROZEN, LossWeights, R3Config
 FREE_ON_RESUME = frozenset(
     {"output_dir", "run", "image_root", "train_jsonl", "val_jsonl", "index_dir", "text_encoder_dir"}
     | {"image_encoder_dir", "model_name", "max_steps", "eval_every", "eval_rows", "save_every", "keep"}
-    | {"num_workers", "lookahead", "resume"}
+    | {"num_workers", "lookahead", "resume", "backend", "batch_size", "grad_accum", "num_threads"}
 )
 
 
@@ -34,6 +34,9 @@ class TrainConfig(BaseModel):
     output_dir: str = Field(default="checkpoints", description="where step_<n> folders appear")
     run: str | None = Field(default=None, description="name of the run: a sub-folder of output_dir")
     backend: Literal["single", "fsdp", "deepspeed"] = Field(default="single", description="how processes share work")
+    deepspeed_config: str | None = Field(
+        default=None, description="DeepSpeed's own JSON (empty: the packaged configs/deepspeed_zero3.json)"
+    )
     bf16: bool = Field(default=False, description="bfloat16 (served as float16 below compute capability 8.0)")
     fp16: bool = Field(default=False, description="backbone in float16, with a loss scaler")
     use_lora: bool = Field(default=False, description="train LoRA adapters; otherwise all weights of the backbone")
@@ -87,8 +90,9 @@ class TrainConfig(BaseModel):
 
 
 def require_supported(config: TrainConfig, world_size: int) -> None:
-    """Raise UsageError for what this version cannot honour, before anything is loaded."""
-    if config.backend != "single":
-        raise UsageError(f"backend {config.backend!r} is not there yet: this version trains with --backend single only")
-    if world_size > 1:
-        raise UsageError(f"backend 'single' is one process, but {world_size} were started; start it without torchrun")
+    """Raise UsageError for what the backend cannot honour, before anything is loaded."""
+    if config.backend == "single" and world_size > 1:
+        raise UsageError(
+            f"backend 'single' is one process, but {world_size} were started; start it without torchrun, or share the "
+            "work with --backend fsdp or deepspeed"
+        )

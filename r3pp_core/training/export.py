@@ -61,35 +61,18 @@ def _difference(one: Path, other: Path, backbone_dir: Path | None) -> tuple[floa
 
 
 def _probe_logits(folder: Path, backbone_dir: Path | None) -> Any:
-    """Logits of a drawn picture's answer, with drawn evidence so that every module takes part. float32 [n, V]."""
-    import numpy as np
+    """Logits of the probe's answer. float32 [n, V]."""
     import torch
-    from PIL import Image
 
     from r3pp_core.model.backbone import inference_dtype
     from r3pp_core.model.collation import collate, to_device
-    from r3pp_core.model.evidence import RowEvidence, RowHits
-    from r3pp_core.model.preparation import DamagedRow, PreparedRow, patches
+    from r3pp_core.model.probe import probe_row
     from r3pp_core.model.r3 import R3Model
     from r3pp_core.training.precision import current_device
 
     device = current_device()[0]
     model = R3Model.from_pretrained(folder, backbone_dir, inference_dtype(device), device)
-    config, draw = model.config, np.random.default_rng(0)
-
-    def hits(dim: int) -> RowHits:
-        share = np.full(config.k, 1 / config.k, np.float32)
-        vectors = draw.normal(size=(config.k, dim)).astype(np.float32)
-        return RowHits(np.arange(config.k), share, share, np.ones(config.k, bool), vectors, [])
-
-    picture = Image.fromarray(draw.integers(0, 255, (96, 128, 3), dtype=np.uint8))
-    row = {"id": "probe", "dataset": "chartqa", "question": "How many?", "answer": "12"}
-    pixel_values, grid_thw = patches(picture, model.image_processor, config.max_pixels)
-    damaged = DamagedRow(row, 0.0, 0, picture, pixel_values, grid_thw, "12 apples", 0.9, [], 1.0, 1.0)
-    evidence = RowEvidence(
-        hits(config.text_dim), hits(config.image_dim), draw.normal(size=config.image_dim).astype(np.float32)
-    )
-    prepared = PreparedRow(damaged, evidence)
-    batch = collate([prepared], model.tokenizer, config, with_answers=True, merge_size=model.merge_size)
+    row = probe_row(model.config, model.image_processor)
+    batch = collate([row], model.tokenizer, model.config, with_answers=True, merge_size=model.merge_size)
     with torch.inference_mode():
         return model.answer_logits(to_device(batch, model.device))[0].float().cpu()

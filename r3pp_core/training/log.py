@@ -7,23 +7,33 @@ from typing import Any
 
 import orjson
 
+from r3pp_core.errors import R3Error
 from r3pp_core.model.collation import IGNORED, Batch
 from r3pp_core.model.preparation import RejectedRow
-from r3pp_core.progress import Progress
+from r3pp_core.progress import Progress, silent
 from r3pp_core.training.config import TrainConfig
 from r3pp_core.training.step import StepResult
 
 Send = Callable[..., None]
 TELL_EVERY_S = 5
 MAX_PREVIEW_CHARS = 8000
+CURVES = ("step", "validation")
 
 
 class StepLog:
-    """`metrics.jsonl` grows over restarts: where a step stands in it twice, the later line counts."""
+    """`metrics.jsonl` grows over restarts: where a step stands in it twice, the later line counts.
 
-    def __init__(self, run_dir: Path, config: TrainConfig, send: Send, progress: Progress, first_step: int) -> None:
-        self.path = run_dir / "metrics.jsonl"
-        self.config, self.send, self.progress = config, send, progress
+    Every rank holds one; only that which `speaks` writes and sends. What fails there is kept in `failure`, for all
+    ranks to stop at the next boundary together.
+    """
+
+    def __init__(self, config: TrainConfig, send: Send, progress: Progress, first_step: int, speaks: bool) -> None:
+        self.path = config.run_dir / "metrics.jsonl"
+        self.speaks = speaks
+        self.config = config
+        self.failure: R3Error | None = None
+        self._send = send
+        self.progress: Progress = progress if speaks else silent
         self.first_step = first_step
         self.started = self.last = self.told = time.monotonic()
         self.has_preview = False
@@ -48,8 +58,15 @@ class StepLog:
             self.send("rejected", row_id=row.row_id, reason=row.reason, message=row.message)
 
     def validation(self, step: int, metrics: dict[str, float]) -> None:
-        self._write("validation", {"step": step, "total_steps": self.config.max_steps, **metrics})
+        self.send("validation", step=step, total_steps=self.config.max_steps, **metrics)
         self.progress(f"training: step {step}: validation loss {metrics['val_loss']:.4f}")
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        self.send("checkpoint", step=step, path=str(path))
+
+    def end(self, kind: str, step: int, checkpoint: Path, metrics: dict[str, float]) -> None:
+        """`kind`: done or stopped."""
+        self.send(kind, checkpoint=str(checkpoint), step=step, **metrics)
 
     def step(self, step: int, lr: float, level: float, result: StepResult, waited_s: float) -> None:
         now = time.monotonic()
@@ -66,22 +83,32 @@ class StepLog:
             "confidence_error": result.confidence_error,
             "align_pairs": result.num_align_pairs,
             "num_rows": result.num_rows,
+            "num_answer_tokens": result.num_answer_tokens,
+            "is_skipped": result.is_skipped,
             "num_rejected": self.num_rejected,
             "tokens_per_s": result.num_tokens / max(step_s, 1e-9),
             "data_wait_share": min(1.0, waited_s / max(step_s, 1e-9)),
             "memory_bytes": _memory_bytes(),
             "seconds_left": per_step_s * (self.config.max_steps - step),
         }
-        self._write("step", fields)
+        self.send("step", **fields)
         if now - self.told >= TELL_EVERY_S or step == self.config.max_steps:
             self.told = now
             left = f"about {fields['seconds_left']:.0f} s left"
             self.progress(f"training: step {step} of {self.config.max_steps}, loss {result.terms['loss']:.4f}, {left}")
 
-    def _write(self, kind: str, fields: dict[str, Any]) -> None:
-        with self.path.open("ab") as file:
-            file.write(orjson.dumps({"kind": kind, **fields}, option=orjson.OPT_APPEND_NEWLINE))
-        self.send(kind, **fields)
+    def send(self, kind: str, **fields: Any) -> None:
+        if not self.speaks:
+            return
+        try:
+            if kind in CURVES:
+                with self.path.open("ab") as file:
+                    file.write(orjson.dumps({"kind": kind, **fields}, option=orjson.OPT_APPEND_NEWLINE))
+            self._send(kind, **fields)
+        except OSError as error:
+            self.failure = self.failure or R3Error(f"{self.path} does not take more ({error}); free some space")
+        except R3Error as error:
+            self.failure = self.failure or error
 
 
 def _memory_bytes() -> int:

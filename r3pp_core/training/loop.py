@@ -1,4 +1,7 @@
-"""The training loop: evaluate, save, step, log. What happens at a step boundary happens before the step."""
+"""The training loop: evaluate, save, step, log. What happens at a step boundary happens before the step.
+
+Every rank runs it. What one rank meets (bad input, a request to stop) is agreed on before anyone acts on it.
+"""
 
 import time
 from collections.abc import Callable
@@ -6,11 +9,11 @@ from pathlib import Path
 
 from r3pp_core.corruption.curriculum import level_at
 from r3pp_core.errors import R3Error
-from r3pp_core.model.preparation import refuse_nothing_usable
+from r3pp_core.model.preparation import RejectedRow, refuse_nothing_usable
 from r3pp_core.progress import Progress, silent
 from r3pp_core.training import checkpoints
-from r3pp_core.training.ahead import StepsAhead
-from r3pp_core.training.batches import step_batches
+from r3pp_core.training.ahead import Share, StepsAhead
+from r3pp_core.training.batches import RankStep
 from r3pp_core.training.config import TrainConfig, require_supported
 from r3pp_core.training.log import Send, StepLog
 from r3pp_core.training.optimizer import set_rates
@@ -24,87 +27,116 @@ def train(
     send: Send = lambda kind, **fields: None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Progress = silent,
+    world_size: int = 1,
 ) -> Path:
     """Train to `max_steps` or until `should_stop()`, and return the last checkpoint.
 
-    `send(kind, **fields)` gets "label_preview", "validation", "step", "checkpoint", and "done" or "stopped". Resuming
-    gives the losses of never having stopped. Raises R3Error for bad input; what was trained is saved before that.
+    `send(kind, **fields)` gets, on rank 0, "label_preview", "validation", "step", "checkpoint", and "done" or
+    "stopped". Resuming gives the losses of never having stopped. Raises R3Error for bad input; what was trained is
+    saved before that.
     """
-    require_supported(config, world_size=1)
-    run_dir = config.run_dir
-    run_dir.mkdir(parents=True, exist_ok=True)
-    checkpoints.remove_unfinished(run_dir)
+    require_supported(config, world_size)
     run = set_up(config, progress)
-    saved = _resume(run, run_dir, progress)
-    log = StepLog(run_dir, config, send, progress, first_step=run.step)
+    try:
+        return _train(run, send, should_stop, progress)
+    finally:
+        run.group.leave()
+
+
+def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress: Progress) -> Path:
+    config, group = run.config, run.group
+    saved = _resume(run, progress)
+    log = StepLog(config, send, progress, first_step=run.step, speaks=group.is_first)
     ahead = _steps_ahead(run)
     metrics: dict[str, float] = {}
     run.model.train()
     try:
         while True:
-            is_last = run.step >= config.max_steps or should_stop()
-            if run.val_rows and (is_last or run.step % config.eval_every == 0):
-                metrics = validation_loss(run.model, run.preparer, run.val_rows, config, log.rejected)
+            group.raise_together(log.failure)
+            is_last = any(group.gather(run.step >= config.max_steps or should_stop()))
+            saves = saved != run.step and (is_last or (run.step > 0 and run.step % config.save_every == 0))
+            if run.val_rows and (is_last or saves or run.step % config.eval_every == 0):
+                metrics, rejected = validation_loss(run)
+                log.rejected(rejected)
                 log.validation(run.step, metrics)
-            if saved != run.step and (is_last or (run.step and run.step % config.save_every == 0)):
-                path = _save(run, run_dir, metrics)
+            if saves:
+                log.checkpoint(run.step, checkpoints.save(run, metrics))
                 saved = run.step
-                send("checkpoint", step=run.step, path=str(path))
             if is_last:
                 break
             waiting_since = time.monotonic()
-            prepared = ahead.take()
-            batches, rejected = step_batches(run.model, prepared, config.max_length)
+            part = _take(run, ahead, log)
             waited_s = time.monotonic() - waiting_since
-            log.rejected(rejected)
-            if not batches:
-                refuse_nothing_usable(rejected)
-            log.label_preview(run.model.tokenizer, batches[0])
-            lr = set_rates(run.optimizer, run.step, config)
-            result = train_step(run.model, run.optimizer, run.scaler, batches, config)
-            run.step += 1
+            if part.batches:
+                log.label_preview(run.model.tokenizer, part.batches[0])
+            lr = set_rates(run.backend.optimizer, run.step, config)
+            result = train_step(run.backend, part.batches, config, run.teacher, run.stand_in)
+            if run.teacher:
+                run.teacher.update(run.step)
+            run.step, run.position, metrics = run.step + 1, run.position + ahead.share.rows_a_step, {}
             log.step(run.step, lr, level_at(run.step - 1, config.curriculum), result, waited_s)
     except R3Error:
         if run.step and saved != run.step:
-            _save(run, run_dir, metrics)
+            checkpoints.save(run, metrics)
         raise
     finally:
         ahead.close()
-    final = checkpoints.checkpoint_path(run_dir, run.step)
-    kind = "done" if run.step >= config.max_steps else "stopped"
-    send(kind, checkpoint=str(final), step=run.step, **metrics)
+    final = checkpoints.checkpoint_path(config.run_dir, run.step)
+    log.end("done" if run.step >= config.max_steps else "stopped", run.step, final, metrics)
+    group.raise_together(log.failure)
     return final
 
 
-def _resume(run: Training, run_dir: Path, progress: Progress) -> int | None:
+def _resume(run: Training, progress: Progress) -> int | None:
     """The step of the checkpoint that the run goes on from, None for a new start."""
-    newest = checkpoints.newest(run_dir)
-    other = newest is not None and checkpoints.differences(newest, run.config, run.inputs)
-    if run.config.resume == "never" or (run.config.resume == "match" and other):
-        checkpoints.set_aside(run_dir, progress)
+    found = run.group.from_first(lambda: _checkpoint_to_resume(run, progress))
+    if found is None:
         return None
-    if newest is None:
-        return None
-    checkpoints.refuse_other_run(newest, run.config, run.inputs)
-    run.step = checkpoints.restore(newest, run.model, run.optimizer, run.scaler)
-    progress(f"training: goes on from {newest}")
+    checkpoints.restore(found, run)
+    if run.group.is_first:
+        progress(f"training: goes on from {found}")
     return run.step
 
 
-def _save(run: Training, run_dir: Path, metrics: dict[str, float]) -> Path:
-    return checkpoints.save(run_dir, run.step, run.model, run.optimizer, run.scaler, run.config, run.inputs, metrics)
+def _checkpoint_to_resume(run: Training, progress: Progress) -> Path | None:
+    run_dir = run.config.run_dir
+    run_dir.mkdir(parents=True, exist_ok=True)
+    checkpoints.remove_unfinished(run_dir)
+    newest = checkpoints.newest(run_dir)
+    other = newest is not None and checkpoints.differences(newest, run)
+    if run.config.resume == "never" or (run.config.resume == "match" and other):
+        checkpoints.set_aside(run_dir, progress)
+        return None
+    if newest is not None:
+        checkpoints.refuse_other_run(newest, run)
+    return newest
+
+
+def _take(run: Training, ahead: StepsAhead, log: StepLog) -> RankStep:
+    """This rank's part of the next step. Raises, on every rank, what any of them met, and when no rank has a row."""
+    part, error = RankStep([], []), None
+    try:
+        part = ahead.take()
+    except R3Error as met:
+        error = met
+    run.group.raise_together(error)
+    told = run.group.gather((len(part.batches), part.rejected))
+    rejected: list[RejectedRow] = [row for _, rows in told for row in rows]
+    log.rejected(rejected)
+    if not any(num_batches for num_batches, _ in told):
+        refuse_nothing_usable(rejected)
+    return part
 
 
 def _steps_ahead(run: Training) -> StepsAhead:
-    config = run.config
+    config, group = run.config, run.group
     return StepsAhead(
         run.preparer,
+        run.batcher,
         run.train_rows,
         run.order,
         lambda step: level_at(step, config.curriculum),
-        first_step=run.step,
-        batch_size=config.batch_size,
-        grad_accum=config.grad_accum,
+        Share(run.step, run.position, run.rows_a_rank, group.rank, group.size),
         num_workers=config.num_workers,
         lookahead=config.lookahead,
     )

@@ -1,6 +1,7 @@
 """AdamW with two learning rates, and the schedule as a function of the step."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from r3pp_core.training.config import TrainConfig
@@ -8,15 +9,17 @@ from r3pp_core.training.config import TrainConfig
 BACKBONE_PREFIX = "backbone."
 
 
-def build_optimizer(parameters: dict[str, Any], config: TrainConfig) -> Any:
-    """AdamW over named parameters. Biases, norms and single vectors do not decay."""
+def build_optimizer(
+    parameters: dict[str, Any], config: TrainConfig, shape: Callable[[Any], Sequence[int]] = lambda one: one.shape
+) -> Any:
+    """AdamW over named parameters. Biases, norms and single vectors do not decay. `shape`: that of a whole one."""
     import torch
 
     groups: dict[tuple[float, float], list[Any]] = {}
     for name, parameter in parameters.items():
         is_backbone_weight = name.startswith(BACKBONE_PREFIX) and "lora_" not in name
         peak = config.full_lr if is_backbone_weight else config.lr
-        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        decay = config.weight_decay if len(shape(parameter)) > 1 else 0.0
         groups.setdefault((peak, decay), []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -1,35 +1,54 @@
 """From a config to everything that the loop holds: model, optimizer, data, inputs' hashes."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from r3pp_core.artefact import content_hash_of, hash_json
 from r3pp_core.errors import R3Error
-from r3pp_core.model.backbone import load_backbone
+from r3pp_core.model.collation import Batch
 from r3pp_core.model.evidence import Retriever
 from r3pp_core.model.preparation import Preparer
 from r3pp_core.progress import Progress
+from r3pp_core.training.backends.registry import open_backend
+from r3pp_core.training.batches import Batcher
 from r3pp_core.training.config import TrainConfig
-from r3pp_core.training.optimizer import build_optimizer
+from r3pp_core.training.group import Group
 from r3pp_core.training.order import MixedOrder, RowFile
-from r3pp_core.training.precision import choose_precision, current_device
+from r3pp_core.training.teacher import Teacher
 
 
 @dataclass
 class Training:
-    """A run that is ready to step. `step` is the number of steps done."""
+    """A run that is ready to step. `step` is the number of steps done, `position` how far the order was drawn."""
 
     config: TrainConfig
-    model: Any
-    optimizer: Any
-    scaler: Any
+    backend: Any
+    teacher: Teacher | None
     preparer: Preparer
+    batcher: Batcher
+    stand_in: Batch | None
     train_rows: RowFile
     val_rows: RowFile | None
     order: MixedOrder
     inputs: dict[str, str]
     step: int = 0
+    position: int = 0
+
+    @property
+    def model(self) -> Any:
+        return self.backend.model
+
+    @property
+    def group(self) -> Group:
+        group: Group = self.backend.group
+        return group
+
+    @property
+    def rows_a_rank(self) -> int:
+        """Rows that one rank draws in a step."""
+        return self.config.batch_size * self.config.grad_accum
 
 
 def set_up(config: TrainConfig, progress: Progress) -> Training:
@@ -40,35 +59,49 @@ def set_up(config: TrainConfig, progress: Progress) -> Training:
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    torch.manual_seed(config.seed)
-    precision = choose_precision(config, *current_device())
+    backend = open_backend(config)
+    precision = backend.precision
+    say = progress if backend.group.is_first else _unheard
     if precision.note:
-        progress(precision.note)
+        say(precision.note)
     train_rows = RowFile(Path(config.train_jsonl))
     val_rows = RowFile(Path(config.val_jsonl)) if config.eval_rows else None
     retriever = _retriever(config, precision.device)
     dims = (retriever.text_encoder.dim, retriever.image_encoder.dim) if retriever else (None, None)
-    progress(f"training: loading {config.model_name} in {precision.weights} on {precision.device}")
-    backbone = load_backbone(config.model_name, config.revision, precision.weights, precision.device)
+    say(f"training: loading {config.model_name} in {precision.weights} on {precision.device}")
+    backbone = backend.load_backbone()
+    torch.manual_seed(config.seed)
     model = R3Model(backbone, config.resolved_r3(*dims))
-    model.autocast_dtype = getattr(torch, precision.autocast) if precision.autocast else None
     if config.gradient_checkpointing:
         model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     num_trainable = sum(parameter.numel() for parameter in model.trainable().values())
-    progress(
-        f"training: {num_trainable:,} trainable parameters, {len(train_rows)} rows of {', '.join(train_rows.names)}"
-    )
+    say(f"training: {num_trainable:,} trainable parameters, {len(train_rows)} rows of {', '.join(train_rows.names)}")
+    backend.take(model)
+    seed_rank(config.seed, 0, backend.group)
+    batcher = Batcher(model, config.batch_size, config.max_length, for_teacher=config.losses.kl > 0)
     return Training(
         config=config,
-        model=model,
-        optimizer=build_optimizer(model.trainable(), config),
-        scaler=torch.amp.GradScaler(precision.device) if precision.loss_scaler else None,
+        backend=backend,
+        teacher=Teacher(backend) if config.losses.kl else None,
         preparer=_preparer(config, model, retriever),
+        batcher=batcher,
+        stand_in=batcher.stand_in(model.image_processor) if backend.group.size > 1 else None,
         train_rows=train_rows,
         val_rows=val_rows,
         order=MixedOrder(train_rows.codes, train_rows.names, config.mixing_alpha, config.seed),
         inputs=_inputs(config, backbone.hash, retriever, precision.weights),
     )
+
+
+def seed_rank(seed: int, step: int, group: Group) -> None:
+    """Another stream for every rank and step: dropout must differ between ranks, and not repeat after a resume."""
+    import torch
+
+    torch.manual_seed(zlib.crc32(f"{seed} {step} {group.rank}".encode()))
+
+
+def _unheard(message: str) -> None:
+    """Rank 0 says it."""
 
 
 def _retriever(config: TrainConfig, device: str) -> Retriever | None:
@@ -91,8 +124,15 @@ def _preparer(config: TrainConfig, model: Any, retriever: Retriever | None) -> P
     image_root = Path(config.image_root)
     if not image_root.is_dir():
         raise R3Error(f"image_root {image_root} is not a folder; download the data sets first (`r3pp download`)")
-    lines = OcrStore(image_root).lines
-    return Preparer(image_root, model.config, config.corruption, model.image_processor, retriever, lines)
+    return Preparer(
+        image_root,
+        model.config,
+        config.corruption,
+        model.image_processor,
+        retriever,
+        OcrStore(image_root).lines,
+        keep_clean=config.losses.kl > 0,
+    )
 
 
 def _inputs(config: TrainConfig, backbone_hash: str, retriever: Retriever | None, dtype: str) -> dict[str, str]:

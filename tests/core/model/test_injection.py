@@ -87,17 +87,14 @@ def test_masked_soft_tokens_leave_exactly_the_model_without_them(model):
 
 
 def test_the_influence_of_evidence_falls_monotonically_with_its_weight(new_model):
-    from r3pp_core.model.modules import mix
-
     model = new_model(use_visual_memory=False, use_latents=False)
     batch = batch_of(model, [prepared_row(model.image_processor, number) for number in range(3)])
     made = model.reconstruction(batch.evidence)
-    prefix = model.reconstruction.prefix
-    tokens = prefix(batch.evidence.text_vectors, batch.evidence.text_weights)
+    prefix, hits = model.reconstruction.prefix, (batch.evidence.text_vectors, batch.evidence.text_weights)
 
     def logits_at(g: float):
-        mixed = mix(tokens, prefix.null, torch.full((3,), g), model.reconstruction.token_norm)
         with torch.no_grad():
+            mixed = prefix(*hits, torch.full((3,), g), model.reconstruction.token_norm)
             return model.answer_logits(batch, replace(made, tokens=mixed))[0]
 
     nothing = logits_at(0.0)

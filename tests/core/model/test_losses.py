@@ -89,7 +89,7 @@ MODULES = ("prefix", "visual", "latents", "aligner", "gate", "confidence")
 
 def total_loss(model, rows):
     batch = collate(rows, model.tokenizer, model.config, with_answers=True, padding_side="right")
-    return model(batch, step_means([batch.evidence])).total(LossWeights(), batch.num_answer_tokens, 1.0)
+    return model(batch, step_means([batch.evidence])).total(LossWeights(), 1 / batch.num_answer_tokens, 1.0, 1.0)
 
 
 def test_every_module_and_adapter_gets_a_gradient(new_model):

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from r3pp_core.training.ahead import StepsAhead
+from r3pp_core.training.ahead import Share, StepsAhead
 from r3pp_core.training.order import MixedOrder
 
 
@@ -27,16 +27,23 @@ class SlowAndUneven:
         time.sleep(0.001 * (row % 4))
         return row, level, visit
 
+    batch_size = 2
+
     def retrieve(self, damaged):
         self.threads["retrieve"].add(threading.current_thread().name)
         self.batches.append(len(damaged))
         return list(damaged)
 
+    def step(self, prepared):
+        return prepared
+
 
 def steps_ahead(preparer, first_step=0, num_workers=3):
     order = MixedOrder(np.zeros(10, int), ["chartqa"], 0.5, seed=0)
-    sizes = {"batch_size": 2, "grad_accum": 2, "num_workers": num_workers, "lookahead": 2}
-    return StepsAhead(preparer, Rows(), order, lambda step: step / 10, first_step=first_step, **sizes)
+    share = Share(first_step, 4 * first_step, 4)
+    return StepsAhead(
+        preparer, preparer, Rows(), order, lambda step: step / 10, share, num_workers=num_workers, lookahead=2
+    )
 
 
 def taken(ahead, num_steps):
@@ -79,3 +86,11 @@ def test_what_a_worker_raised_reaches_the_step_that_needed_it():
     assert ahead.take()
     with pytest.raises(ValueError, match="torn picture"):
         taken(ahead, 1)
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 4])
+def test_the_ranks_share_a_step_without_gap_or_overlap(num_ranks):
+    shares = [Share(3, 100, 8 // num_ranks, rank, num_ranks) for rank in range(num_ranks)]
+    for step in (3, 4, 7):
+        drawn = [position for share in shares for position in share.positions(step)]
+        assert drawn == list(range(100 + 8 * (step - 3), 100 + 8 * (step - 2)))

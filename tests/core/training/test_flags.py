@@ -47,7 +47,7 @@ def test_what_does_not_fit_is_named(arguments, said):
         parse(arguments)
 
 
-@pytest.mark.parametrize("arguments", [["--backend", "fsdp"], ["--lr", "0"]])
+@pytest.mark.parametrize("arguments", [["--backend", "horovod"], ["--lr", "0"]])
 def test_a_wrong_request_ends_with_code_2_and_one_sentence(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2

@@ -11,7 +11,7 @@ from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.model.evidence import RowEvidence, RowHits
 from r3pp_core.model.preparation import Preparation
 from r3pp_core.progress import silent
-from r3pp_core.training.batches import training_batch
+from r3pp_core.training.batches import Batcher
 from r3pp_core.training.config import TrainConfig
 from r3pp_core.training.optimizer import build_optimizer, lr_factor
 from r3pp_core.training.precision import choose_precision
@@ -25,9 +25,15 @@ def run(small_run):
     return set_up(small_run(r3=fields, max_grad_norm=1e9), silent)
 
 
+def batch_from(run, prepared):
+    batcher = Batcher(run.model, len(prepared.rows), run.config.max_length, for_teacher=True)
+    (batch,) = batcher.step([prepared]).batches
+    return batch
+
+
 def batch_of(run, numbers):
     prepared = run.preparer.prepare([run.train_rows.row(number) for number in numbers], level=0.5)
-    return training_batch(run.model, prepared, run.config.max_length)[0]
+    return batch_from(run, prepared)
 
 
 class KeepGradients:
@@ -42,7 +48,8 @@ class KeepGradients:
 
 def gradients(run, batches):
     run.model.zero_grad()
-    result = train_step(run.model, KeepGradients(), None, batches, run.config)
+    run.backend.optimizer = KeepGradients()
+    result = train_step(run.backend, batches, run.config, run.teacher)
     return result, {name: parameter.grad.clone() for name, parameter in run.model.trainable().items()}
 
 
@@ -68,8 +75,8 @@ def test_alignment_does_not_depend_on_how_a_step_is_cut(small_run):
     prepared = run.preparer.prepare([run.train_rows.row(number) for number in (1, 2, 3)], level=0.5)
     rows = [replace(row, evidence=RowEvidence(hits(6), hits(5), row.evidence.image_query)) for row in prepared.rows]
     parts = [[row] for row in rows]
-    together, wanted = gradients(run, [training_batch(run.model, Preparation(rows, []), 2048)[0]])
-    apart, found = gradients(run, [training_batch(run.model, Preparation(part, []), 2048)[0] for part in parts])
+    together, wanted = gradients(run, [batch_from(run, Preparation(rows, []))])
+    apart, found = gradients(run, [batch_from(run, Preparation(part, [])) for part in parts])
     assert together.terms["align"] > 0.01
     assert apart.terms == pytest.approx(together.terms, rel=1e-4)
     for name, gradient in wanted.items():
@@ -82,7 +89,7 @@ def test_a_non_finite_loss_names_its_rows_and_leaves_the_weights_alone(run):
         run.model.reconstruction.latents.null.fill_(float("nan"))
     before = {name: parameter.detach().clone() for name, parameter in run.model.trainable().items()}
     with pytest.raises(NonFiniteLossError, match="chartqa/train/4"):
-        train_step(run.model, run.optimizer, None, [batch_of(run, [4])], run.config)
+        train_step(run.backend, [batch_of(run, [4])], run.config)
     for name, parameter in run.model.trainable().items():
         assert torch.equal(parameter.nan_to_num(7), before[name].nan_to_num(7))
 
@@ -108,7 +115,7 @@ def test_bf16_training_keeps_fp32_trainable_weights_and_moves_them(small_run):
     run = set_up(small_run(bf16=True), silent)
     assert {parameter.dtype for parameter in run.model.trainable().values()} == {torch.float32}
     before = {name: parameter.detach().clone() for name, parameter in run.model.trainable().items()}
-    result = train_step(run.model, run.optimizer, None, [batch_of(run, [1, 2])], run.config)
+    result = train_step(run.backend, [batch_of(run, [1, 2])], run.config)
     assert math.isfinite(result.terms["loss"])
     assert any(
         "lora_B" in name and not torch.equal(parameter, before[name])

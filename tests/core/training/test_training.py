@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.errors import R3Error
 from r3pp_core.training import checkpoints
 from r3pp_core.training.loop import train
 
@@ -170,12 +170,6 @@ def test_what_was_trained_is_saved_when_a_later_row_stops_the_run(small_run):
     with pytest.raises(R3Error, match="messages"):
         train(config, send=fail_at_third)
     assert checkpoints.newest(config.run_dir).name == "step_3"
-
-
-@pytest.mark.parametrize("backend", ["fsdp", "deepspeed"])
-def test_a_backend_that_is_not_there_is_said_at_once(small_run, backend):
-    with pytest.raises(UsageError, match=f"'{backend}' is not there yet"):
-        train(small_run(backend=backend))
 
 
 @pytest.mark.parametrize("use_lora", [True, False])
