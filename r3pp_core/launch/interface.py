@@ -36,7 +36,6 @@ class Job:
     module: str
     args: list[str]
     run_dir: Path
-    backend: Literal["single", "fsdp", "deepspeed"] = "single"
     name: str = "training"
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from r3pp_core.errors import UsageError
 from r3pp_core.launch.failures import launch_failed, root_cause
 from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, Message, OnMessage
 from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, MessageReader
@@ -24,18 +23,17 @@ TERM_GRACE_S = 5.0
 
 
 class LocalLauncher:
-    """Starts a job with torchrun, for one process too, so that there is one way to start, watch and stop."""
+    """Starts a job with torchrun, for one process too, so that there is one way to start, watch and stop.
+
+    DeepSpeed jobs as well: its own starter sets the same variables, but does not say which rank was lost, and its
+    processes outlive it when it is killed.
+    """
 
     def __init__(self, config: LaunchConfig) -> None:
         self.config = config
 
     def command(self, job: Job) -> list[str]:
         """`--standalone` lets torchrun's own store bind a free port, so two launches never meet on one."""
-        if job.backend == "deepspeed":
-            raise UsageError(
-                "backend 'deepspeed' cannot be launched from here yet; start it by hand: "
-                f"deepspeed --num_gpus={self.config.num_processes} --module {job.module} --backend deepspeed ..."
-            )
         torchrun = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(self.config.num_processes)]
         return [
             *(sys.executable, "-m", "r3pp_core.launch.torchrun", str(job.run_dir)),

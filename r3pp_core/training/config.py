@@ -1,5 +1,6 @@
 """Everything that decides a training run. Paths are strings, so that Dagster's launchpad shows the same fields."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,3 +97,11 @@ def require_supported(config: TrainConfig, world_size: int) -> None:
             f"backend 'single' is one process, but {world_size} were started; start it without torchrun, or share the "
             "work with --backend fsdp or deepspeed"
         )
+    if config.backend == "deepspeed":
+        from r3pp_core.training.backends.deepspeed_config import resolved
+
+        if importlib.util.find_spec("deepspeed") is None:
+            raise UsageError("backend 'deepspeed' needs the package of that name: pip install deepspeed")
+        resolved(config, world_size)
+    elif config.deepspeed_config:
+        raise UsageError(f"--deepspeed_config is for --backend deepspeed, not {config.backend!r}; take one back")

@@ -9,6 +9,4 @@ def training_job(config: TrainConfig) -> Job:
     config.run_dir.mkdir(parents=True, exist_ok=True)
     path = config.run_dir / "launch_config.json"
     path.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return Job(
-        "r3pp_core.training", ["--config", str(path)], config.run_dir, config.backend, f"training {config.run or 'r3'}"
-    )
+    return Job("r3pp_core.training", ["--config", str(path)], config.run_dir, f"training {config.run or 'r3'}")

@@ -26,21 +26,26 @@ def read_deepspeed_config(name: str | None) -> dict[str, Any]:
     return values
 
 
-def resolved(config: TrainConfig, world_size: int, dtype: str) -> dict[str, Any]:
-    """The JSON as the engine takes it, with every value that follows from the run. `dtype` is what it computes in.
+def resolved(config: TrainConfig, world_size: int, dtype: str | None = None) -> dict[str, Any]:
+    """The JSON as the engine takes it, with every value that follows from the run.
+
+    `dtype` is what it computes in: None before the card is known, when only a precision that no flag asks for is
+    found to contradict.
 
     Raises UsageError naming the key, its value and the flag that says otherwise.
     """
     values = read_deepspeed_config(config.deepspeed_config)
     name = config.deepspeed_config or PACKAGED
     peak = config.lr if config.use_lora else config.full_lr
+    wishes = {"bfloat16": config.bf16, "float16": config.fp16}
+    computes = {name: wish if dtype is None else dtype == name for name, wish in wishes.items()}
     follows: dict[str, tuple[Any, str]] = {
         "train_micro_batch_size_per_gpu": (config.batch_size, "--batch_size"),
         "gradient_accumulation_steps": (config.grad_accum, "--grad_accum"),
         "train_batch_size": (config.batch_size * config.grad_accum * world_size, "--batch_size x --grad_accum x ranks"),
         "gradient_clipping": (config.max_grad_norm, "--max_grad_norm"),
-        "bf16.enabled": (dtype == "bfloat16", "--bf16 and the card"),
-        "fp16.enabled": (dtype == "float16", "--fp16 and the card"),
+        "bf16.enabled": (computes["bfloat16"], "--bf16 and the card"),
+        "fp16.enabled": (computes["float16"], "--fp16 and the card"),
         "zero_optimization.stage": (ZERO_STAGE, "--backend deepspeed, which is ZeRO-3"),
     }
     optimizer = {

@@ -1,15 +1,12 @@
-"""A very small world on disk: two data sets, twelve pictures, the small backbone; and a config that trains on it."""
+"""The small world, and a config that trains on it, as fixtures."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
+from small_world import small_config, write_world
 
-from r3pp_core.model.config import PromptConfig, R3Config
-from r3pp_core.sample.backbones import build_small_backbone, build_small_clip
 from r3pp_core.training.config import TrainConfig
 
 
@@ -23,67 +20,13 @@ def _one_thread():
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
-    """data/, train.jsonl, val.jsonl, models/backbone and models/clip in one folder."""
-    root = tmp_path_factory.mktemp("world")
-    rows = [_row(root, number) for number in range(12)]
-    for name, part in (("train", rows[:10]), ("val", rows[10:])):
-        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
-    texts = [f"{row['question']} {row['pseudo_text']} {row['answer']}" for row in rows] * 3
-    build_small_backbone(root / "models" / "backbone", texts)
-    build_small_clip(root / "models" / "clip")
-    return root
-
-
-def _row(root: Path, number: int) -> dict:
-    dataset = "chartqa" if number % 3 else "screenqa"
-    path = root / "data" / dataset / "images" / f"train_{number}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.new("RGB", (80, 60), "white")
-    ImageDraw.Draw(picture).rectangle((5, 5, 10 + 5 * number, 40), fill=(20 * number, 90, 200 - 10 * number))
-    picture.save(path)
-    return {
-        "id": f"{dataset}/train/{number}",
-        "dataset": dataset,
-        "split": "train",
-        "image_path": f"{dataset}/images/train_{number}.png",
-        "image_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "question": f"How many units were sold in {1990 + number}?",
-        "answer": "many " * (number % 3) + str(number * 37),
-        "answers": [str(number * 37)],
-        "ocr_text": "",
-        "ocr_conf": 0.9,
-        "pseudo_text": f"Sales of year {1990 + number} are {number * 37} units",
-        "meta": {},
-    }
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture
 def small_run(world, tmp_path) -> Callable[..., TrainConfig]:
-    """`small_run(**fields)`: LoRA on the small backbone without retrieval, four steps of two rows."""
-
-    def make(**fields) -> TrainConfig:
-        values = {
-            "model_name": str(world / "models" / "backbone"),
-            "train_jsonl": str(world / "train.jsonl"),
-            "val_jsonl": str(world / "val.jsonl"),
-            "image_root": str(world / "data"),
-            "output_dir": str(tmp_path / "checkpoints"),
-            "use_lora": True,
-            "batch_size": 1,
-            "grad_accum": 2,
-            "lr": 1e-3,
-            "warmup_steps": 1,
-            "max_steps": 4,
-            "max_pixels": 4096,
-            "eval_rows": 0,
-            "save_every": 2,
-            "num_workers": 1,
-            "r3": R3Config(bottleneck=8, text_dim=6, image_dim=5, prompt=PromptConfig(max_ocr_chars=40)),
-            "curriculum": {"kind": "constant", "max_level": 0.5},
-        }
-        return TrainConfig.model_validate({**values, **fields})
-
-    return make
+    """`small_run(**fields)`: see `small_config`."""
+    return lambda **fields: small_config(world, tmp_path / "checkpoints", **fields)
 
 
 @pytest.fixture
