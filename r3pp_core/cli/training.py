@@ -12,6 +12,7 @@ from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES
 from r3pp_core.recipes.resolve import resolve
 from r3pp_core.training.config import TrainConfig, require_supported
+from r3pp_core.training.export import TOLERANCE, export
 from r3pp_core.training.flags import read_config
 from r3pp_core.training.job import training_job
 from r3pp_core.workspace import Workspace
@@ -30,6 +31,9 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--checkpoint_dir", type=Path, required=True, help="a step_<n>, or a run's folder")
     command.add_argument("--out_dir", type=Path, required=True, help="for example models/r3")
     command.add_argument("--model_name", type=Path, help="the backbone's folder (default: as the checkpoint names it)")
+    command.add_argument("--best", action="store_true", help="of a run's folder the best validated, not the newest")
+    command.add_argument("--merge", action="store_true", help="one whole backbone, adapters added into its weights")
+    command.add_argument("--dtype", choices=list(TOLERANCE), help="of a merged backbone (default bfloat16)")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     command.set_defaults(handler=run_export)
 
@@ -58,9 +62,17 @@ def train_config(args: Namespace) -> TrainConfig:
 
 
 def run_export(args: Namespace) -> None:
-    from r3pp_core.training.export import export
-
-    say_manifest(export(args.checkpoint_dir, args.out_dir, args.model_name, say, force=args.force))
+    manifest = export(
+        args.checkpoint_dir,
+        args.out_dir,
+        args.model_name,
+        say,
+        best=args.best,
+        merge=args.merge,
+        dtype=args.dtype,
+        force=args.force,
+    )
+    say_manifest(manifest)
 
 
 def run_recipe(args: Namespace) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from r3pp_core.model.config import R3Config
+from r3pp_core.model.collation import Batch, collate, to_device
+from r3pp_core.model.config import ARMS, R3Config
 from r3pp_core.model.evidence import RowEvidence, RowHits
 from r3pp_core.model.preparation import CleanView, DamagedRow, PreparedRow, patches
 
@@ -30,3 +31,24 @@ def probe_row(config: R3Config, image_processor: Any) -> PreparedRow:
         hits(config.text_dim), hits(config.image_dim), draw.normal(size=config.image_dim).astype(np.float32)
     )
     return PreparedRow(damaged, evidence)
+
+
+def probe_batch(model: Any, *, clean: bool = False) -> Batch:
+    """The row with its answer, as the model sees it; `clean`: as its teacher does, without evidence and soft tokens."""
+    row = probe_row(model.config, model.image_processor)
+    arm = ARMS["base_ocr"] if clean else ARMS["r3"]
+    return collate([row], model.tokenizer, model.config, arm=arm, with_answers=True, merge_size=model.merge_size)
+
+
+def probe_logits(model: Any, *, clean: bool = False) -> Any:
+    """Logits of the probe's answer in evaluation mode. float32 on the CPU, [n, V]."""
+    import torch
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = model(to_device(probe_batch(model, clean=clean), model.device), only_logits=True)
+    finally:
+        model.train(was_training)
+    return logits.float().cpu()

@@ -3,6 +3,7 @@
 B rows, T padded length, K soft tokens, n answer tokens of the batch, V vocabulary.
 """
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +92,9 @@ class R3Model(nn.Module):
         )
         lora.base_model_name_or_path = self.backbone_name
         # Made on no device and drawn here, in one order, so that a backbone that is itself on none starts the same.
-        self._peft.append(get_peft_model(self.backbone, lora, low_cpu_mem_usage=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that is to go
+            self._peft.append(get_peft_model(self.backbone, lora, low_cpu_mem_usage=True))
         for layer in self.backbone.modules():
             if isinstance(layer, LoraLayer):
                 layer.lora_A.to_empty(device=device)

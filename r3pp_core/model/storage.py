@@ -39,16 +39,35 @@ def save_model(model: "R3Model", folder: Path, hashes: dict[str, str], sharding:
         write_tensors((folder / part).parent, (folder / part).name, tensors, sharding)
 
 
+def save_merged(model: "R3Model", folder: Path, hashes: dict[str, str]) -> None:
+    """As `save_model` for a model whose backbone is whole, adapters added into its weights, in the dtype it is in.
+
+    The model is changed by this: it is one without adapters from then on.
+    """
+    if model.peft_model is not None:
+        model.peft_model.merge_and_unload(safe_merge=True)
+    model.config = model.config.model_copy(update={"adapter": "full"})
+    save_model(model, folder, hashes)
+
+
 def _saved_parts(model: "R3Model") -> dict[str, dict[str, Any]]:
     """What is saved of a model: by file, then by the name that PEFT or transformers gives it."""
     modules = model.reconstruction
     parts = {MODULES: {**dict(modules.named_parameters()), **dict(modules.named_buffers())}}
     if model.config.adapter == "lora":
         lora = [(name, parameter) for name, parameter in model.backbone.named_parameters() if parameter.requires_grad]
-        parts[ADAPTER] = {f"base_model.model.{name.replace('.default.', '.')}": parameter for name, parameter in lora}
+        parts[ADAPTER] = {saved_place(name)[1]: parameter for name, parameter in lora}
     elif model.config.adapter == "full":
         parts[f"{BACKBONE}/model"] = dict(model.backbone.named_parameters())
     return parts
+
+
+def saved_place(name: str) -> tuple[Path, str]:
+    """In which part of a saved model a trainable backbone weight lies, and under which name, by `R3Model`'s name."""
+    own = name.removeprefix("backbone.")
+    if ".lora_" in own:
+        return Path(ADAPTER), f"base_model.model.{own.replace('.default.', '.')}"
+    return Path(BACKBONE) / "model", own
 
 
 def _write_description(model: "R3Model", folder: Path, hashes: dict[str, str]) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from r3pp_core.errors import UsageError
 from r3pp_core.recipes.paths import RunPaths
-from r3pp_core.recipes.qwen3vl_8b import qwen3vl_8b_lora
+from r3pp_core.recipes.qwen3vl_8b import qwen3vl_8b_fsdp, qwen3vl_8b_lora, qwen3vl_8b_zero3
 from r3pp_core.recipes.sample import sample
+from r3pp_core.recipes.stages import stage1_clean, stage2_text, stage3_image, stage4_joint, stage5_robust
 from r3pp_core.training.config import TrainConfig
 
 Recipe = Callable[[RunPaths], TrainConfig]
@@ -13,6 +14,13 @@ Recipe = Callable[[RunPaths], TrainConfig]
 RECIPES: dict[str, Recipe] = {
     "sample": sample,
     "qwen3vl_8b_lora": qwen3vl_8b_lora,
+    "qwen3vl_8b_fsdp": qwen3vl_8b_fsdp,
+    "qwen3vl_8b_zero3": qwen3vl_8b_zero3,
+    "stage1_clean": stage1_clean,
+    "stage2_text": stage2_text,
+    "stage3_image": stage3_image,
+    "stage4_joint": stage4_joint,
+    "stage5_robust": stage5_robust,
 }
 
 

@@ -10,7 +10,7 @@ from r3pp_core.model.config import ARMS, Arm
 from r3pp_core.model.preparation import Preparation, PreparedRow, RejectedRow
 from r3pp_core.model.probe import probe_row
 
-STUDENT, TEACHER = ARMS["r3"], ARMS["base_ocr"]
+TEACHER = ARMS["base_ocr"]
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,18 @@ class Batcher:
     `for_teacher`: batches hold their rows' clean view as well, with the picture's text and without evidence.
     """
 
-    def __init__(self, model: Any, batch_size: int, max_length: int, *, for_teacher: bool = False) -> None:
+    def __init__(
+        self, model: Any, batch_size: int, max_length: int, *, arm: Arm = ARMS["r3"], for_teacher: bool = False
+    ) -> None:
         self.tokenizer = copy.deepcopy(model.tokenizer)  # a call changes its state
         self.config, self.merge_size = model.config, model.merge_size
-        self.batch_size, self.max_length, self.for_teacher = batch_size, max_length, for_teacher
+        self.batch_size, self.max_length = batch_size, max_length
+        self.arm, self.for_teacher = arm, for_teacher
 
     def step(self, prepared: Sequence[Preparation]) -> RankStep:
         """Rows of similar length share a micro-batch, so little is padded."""
         rows = [row for part in prepared for row in part.rows]
-        encoded = [self._encode(row, STUDENT) for row in rows]
+        encoded = [self._encode(row, self.arm) for row in rows]
         fitting, too_long = split_by_length(encoded, self.max_length)
         clean: dict[str, EncodedRow] = {}
         if self.for_teacher:
@@ -55,13 +58,13 @@ class Batcher:
         """A batch that weighs nothing, for a rank that has fewer than the others."""
         probe = probe_row(self.config, image_processor)
         clean = [self._encode(probe.undamaged(), TEACHER)] if self.for_teacher else []
-        return self._collate([self._encode(probe, STUDENT)], clean)
+        return self._collate([self._encode(probe, self.arm)], clean)
 
     def _encode(self, row: PreparedRow, arm: Arm) -> EncodedRow:
         return encode_row(row, self.tokenizer, self.config, arm, True, self.merge_size)
 
     def _collate(self, rows: Sequence[EncodedRow], clean: Sequence[EncodedRow]) -> Batch:
-        batch = collate_encoded(rows, self.tokenizer, self.config, arm=STUDENT, padding_side="right")
+        batch = collate_encoded(rows, self.tokenizer, self.config, arm=self.arm, padding_side="right")
         if not clean:
             return batch
         return replace(

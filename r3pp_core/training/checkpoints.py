@@ -3,6 +3,7 @@
 model/                   the R3 model as `R3Model.save_pretrained` writes it (trainable weights in fp32)
 optimizer.safetensors    AdamW's moments and step counts by parameter name
 teacher.safetensors      the teacher's averages by parameter name
+probe.safetensors        what the live model said to the probe, to compare a loaded one with
 random.safetensors       states of torch's generators, of each rank
 state.json               step, position in the order, loss scaler, hashes of the inputs
 config.json              the whole TrainConfig
@@ -19,6 +20,7 @@ from typing import Any
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_file, is_whole, read_manifest, sync
 from r3pp_core.errors import R3Error
+from r3pp_core.model.probe import probe_logits
 from r3pp_core.model.storage import load_trained, save_model
 from r3pp_core.model.tensor_files import open_tensors, read_tensors, tensor_files, write_tensors
 from r3pp_core.training.config import FREE_ON_RESUME
@@ -100,6 +102,7 @@ def _write(folder: Path, run: Training) -> None:
     from safetensors.torch import save_file
 
     backend, group = run.backend, run.group
+    live = probe_logits(run.model)
     save_model(run.model, folder / "model", dict(run.inputs), backend)
     write_tensors(folder, "optimizer", backend.moments(), backend)
     if run.teacher:
@@ -112,11 +115,14 @@ def _write(folder: Path, run: Training) -> None:
         return
     named = {f"{kind}:{rank}": state for rank, states in enumerate(of_ranks) for kind, state in states.items()}
     save_file(named, folder / "random.safetensors")
+    save_file({"logits": live}, folder / "probe.safetensors")
+    precision = backend.precision
     state = {
         "step": run.step,
         "position": run.position,
         "num_ranks": group.size,
         "scaler": backend.scaler_state(),
+        "precision": {"weights": precision.weights, "autocast": precision.autocast},
         "inputs": dict(run.inputs),
     }
     (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
@@ -207,7 +213,7 @@ def set_aside(run_dir: Path, announce: Callable[[str], None]) -> None:
     replaced = run_dir / "replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     replaced.mkdir()
-    for path in [*old, *run_dir.glob("metrics.jsonl")]:
+    for path in [*old, *run_dir.glob("metrics.jsonl"), *run_dir.glob("tensorboard")]:
         path.rename(replaced / path.name)
     announce(f"starting anew: {len(old)} older checkpoints are now in {replaced}")
 

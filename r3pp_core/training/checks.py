@@ -1,5 +1,6 @@
 """What must hold of a finished run. Each function returns the problems it found."""
 
+import json
 import math
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +25,60 @@ def load_problems(checkpoint_dir: Path, backbone_dir: Path) -> list[str]:
     return []
 
 
+def live_problems(checkpoint_dir: Path, backbone_dir: Path) -> list[str]:
+    """The reloaded model says to the probe what the live model said when it was saved."""
+    from r3pp_core.training.export import live_difference
+
+    try:
+        live_difference(highest_step(checkpoint_dir), backbone_dir)
+    except R3Error as error:
+        return [str(error)]
+    return []
+
+
+def base_problems(checkpoint_dir: Path, backbone_dir: Path) -> list[str]:
+    """The trained backbone answers otherwise than the one it started from, to a prompt without evidence."""
+    from r3pp_core.model.backbone import load_backbone
+    from r3pp_core.model.config import R3Config
+    from r3pp_core.model.probe import probe_logits
+    from r3pp_core.model.r3 import R3Model
+
+    try:
+        trained = R3Model.from_pretrained(highest_step(checkpoint_dir) / "model", backbone_dir)
+        bare = R3Config.bare(text_dim=trained.config.text_dim, image_dim=trained.config.image_dim)
+        base = R3Model(load_backbone(backbone_dir), bare.model_copy(update={"max_pixels": trained.config.max_pixels}))
+    except R3Error as error:
+        return [str(error)]
+    moved = float((probe_logits(trained, clean=True) - probe_logits(base, clean=True)).abs().max())
+    return (
+        [] if moved > 0 else ["the trained backbone's logits equal the base's: its weights were not trained or loaded"]
+    )
+
+
+def teacher_problems(checkpoint_dir: Path) -> list[str]:
+    """The teacher's averages are the weights that were trained, and lag behind them. Nothing to say without one."""
+    import torch
+
+    from r3pp_core.model.storage import saved_place
+    from r3pp_core.model.tensor_files import open_tensors, tensor_files
+
+    try:
+        folder = highest_step(checkpoint_dir)
+        if not json.loads((folder / "config.json").read_text(encoding="utf-8"))["losses"]["kl"]:
+            return []
+        teacher = open_tensors(tensor_files(folder, "teacher"))
+        places = {name: saved_place(name) for name in teacher}
+        files = {
+            part: open_tensors(tensor_files(folder / "model" / part.parent, part.name)) for part, _ in places.values()
+        }
+    except (R3Error, OSError) as error:
+        return [str(error)]
+    differ = [
+        name for name, (part, key) in places.items() if not torch.equal(teacher[name].whole(), files[part][key].whole())
+    ]
+    return [] if differ else [f"the teacher's {len(teacher)} averages all equal the student's weights"]
+
+
 def highest_step(checkpoint_dir: Path) -> Path:
     """The newest step_<n>, whole or not: resuming may pass over a damaged one, a check may not."""
     found = {int(path.name[5:]): path for path in checkpoint_dir.glob("step_*") if path.name[5:].isdigit()}
@@ -33,16 +88,28 @@ def highest_step(checkpoint_dir: Path) -> Path:
 
 
 def loss_problems(metrics: Path) -> list[str]:
-    """The mean loss of the last tenth of the steps is below that of the first tenth, and all are finite."""
+    """The mean loss of the last tenth of the steps is below that of the first tenth."""
     if not metrics.is_file():
         return [f"{metrics} does not exist"]
     losses = {row["step"]: row["loss"] for row in read_jsonl(metrics) if row.get("kind") == "step"}
     if not losses:
         return [f"{metrics} holds no step"]
-    not_finite = [step for step, loss in losses.items() if loss is None or not math.isfinite(loss)]
-    if not_finite:
-        return [f"the loss of step {not_finite[0]} is not finite"]
+    if any(loss is None for loss in losses.values()):
+        return ["a loss is not finite"]
     values = [losses[step] for step in sorted(losses)]
     edge = max(1, int(len(values) * EDGE_SHARE))
     first, last = fmean(values[:edge]), fmean(values[-edge:])
     return [] if last < first else [f"the loss went from {first:.4f} to {last:.4f}"]
+
+
+def finite_problems(metrics: Path) -> list[str]:
+    """No step with a loss or gradient that is not finite, but for those that the loss scaler skipped."""
+    if not metrics.is_file():
+        return [f"{metrics} does not exist"]
+    steps = {row["step"]: row for row in read_jsonl(metrics) if row.get("kind") == "step"}
+    return [
+        f"step {step}: {name} is not finite"
+        for step, row in sorted(steps.items())
+        for name in ("loss", "grad_norm")
+        if not row.get("is_skipped") and (row[name] is None or not math.isfinite(row[name]))
+    ]

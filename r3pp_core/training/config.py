@@ -15,7 +15,7 @@ from r3pp_core.model.config import FROZEN, LossWeights, R3Config
 FREE_ON_RESUME = frozenset(
     {"output_dir", "run", "image_root", "train_jsonl", "val_jsonl", "index_dir", "text_encoder_dir"}
     | {"image_encoder_dir", "model_name", "max_steps", "eval_every", "eval_rows", "save_every", "keep"}
-    | {"num_workers", "lookahead", "resume", "backend", "batch_size", "grad_accum", "num_threads"}
+    | {"num_workers", "lookahead", "resume", "init_from", "backend", "batch_size", "grad_accum", "num_threads"}
 )
 
 
@@ -32,6 +32,12 @@ class TrainConfig(BaseModel):
     index_dir: str | None = Field(default=None, description="folder of the text and image index; empty: no retrieval")
     text_encoder_dir: str | None = Field(default=None, description="text encoder (needed with index_dir)")
     image_encoder_dir: str | None = Field(default=None, description="image encoder (needed with index_dir)")
+    evidence: Literal["both", "text", "image", "none"] = Field(
+        default="both", description="which index's hits the model gets, as words and soft tokens"
+    )
+    init_from: str | None = Field(
+        default=None, description="start from the trained weights of this checkpoint or run; empty: the backbone's own"
+    )
     output_dir: str = Field(default="checkpoints", description="where step_<n> folders appear")
     run: str | None = Field(default=None, description="name of the run: a sub-folder of output_dir")
     backend: Literal["single", "fsdp", "deepspeed"] = Field(default="single", description="how processes share work")
@@ -74,6 +80,8 @@ class TrainConfig(BaseModel):
     def _consistent(self) -> "TrainConfig":
         if self.bf16 and self.fp16:
             raise ValueError("choose one of bf16 and fp16")
+        if self.evidence in ("text", "image") and not self.index_dir:
+            raise ValueError(f"evidence {self.evidence!r} needs index_dir")
         if self.index_dir and not (self.text_encoder_dir and self.image_encoder_dir):
             raise ValueError("index_dir needs text_encoder_dir and image_encoder_dir")
         return self

@@ -1,7 +1,7 @@
-"""Where a run's numbers go: messages to the launcher, metrics.jsonl, and a line of progress now and then."""
+"""Where a run's numbers go: messages to the launcher, metrics.jsonl, TensorBoard, and a line of progress at times."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class StepLog:
         self.started = self.last = self.told = time.monotonic()
         self.has_preview = False
         self.num_rejected = 0
+        self._tensorboard: Any = None
 
     def label_preview(self, tokenizer: Any, batch: Batch) -> None:
         """Once: the first row as the model sees it, what is supervised between « and »."""
@@ -97,18 +98,44 @@ class StepLog:
             left = f"about {fields['seconds_left']:.0f} s left"
             self.progress(f"training: step {step} of {self.config.max_steps}, loss {result.terms['loss']:.4f}, {left}")
 
+    def close(self) -> None:
+        if self._tensorboard:
+            self._tensorboard.close()
+
+    def _write(self, kind: str, fields: dict[str, Any]) -> None:
+        with self.path.open("ab") as file:
+            file.write(orjson.dumps({"kind": kind, **fields}, option=orjson.OPT_APPEND_NEWLINE))
+        if self._tensorboard is None:
+            from tensorboardX import SummaryWriter
+
+            # What an interrupted run wrote beyond its last checkpoint is dropped by the viewer.
+            folder = self.path.parent / "tensorboard"
+            self._tensorboard = SummaryWriter(str(folder), purge_step=self.first_step + 1)
+        for tag, value in _scalars(fields, f"{kind}/").items():
+            self._tensorboard.add_scalar(tag, value, fields["step"])
+
     def send(self, kind: str, **fields: Any) -> None:
         if not self.speaks:
             return
         try:
             if kind in CURVES:
-                with self.path.open("ab") as file:
-                    file.write(orjson.dumps({"kind": kind, **fields}, option=orjson.OPT_APPEND_NEWLINE))
+                self._write(kind, fields)
             self._send(kind, **fields)
         except OSError as error:
             self.failure = self.failure or R3Error(f"{self.path} does not take more ({error}); free some space")
         except R3Error as error:
             self.failure = self.failure or error
+
+
+def _scalars(fields: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """Numbers by tag; those of a mapping below its name."""
+    found: dict[str, float] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            found |= _scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            found[f"{prefix}{name}"] = float(value)
+    return found
 
 
 def _memory_bytes() -> int:

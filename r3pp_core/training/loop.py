@@ -81,6 +81,7 @@ def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress:
         raise
     finally:
         ahead.close()
+        log.close()
     final = checkpoints.checkpoint_path(config.run_dir, run.step)
     log.end("done" if run.step >= config.max_steps else "stopped", run.step, final, metrics)
     group.raise_together(log.failure)

@@ -7,9 +7,12 @@ from typing import Any
 
 from r3pp_core.artefact import content_hash_of, hash_json
 from r3pp_core.errors import R3Error
+from r3pp_core.model.backbone import weights_hash
 from r3pp_core.model.collation import Batch
+from r3pp_core.model.config import Arm
 from r3pp_core.model.evidence import Retriever
 from r3pp_core.model.preparation import Preparer
+from r3pp_core.model.storage import load_trained, read_description
 from r3pp_core.progress import Progress
 from r3pp_core.training.backends.registry import open_backend
 from r3pp_core.training.batches import Batcher
@@ -77,8 +80,13 @@ def set_up(config: TrainConfig, progress: Progress) -> Training:
     num_trainable = sum(parameter.numel() for parameter in model.trainable().values())
     say(f"training: {num_trainable:,} trainable parameters, {len(train_rows)} rows of {', '.join(train_rows.names)}")
     backend.take(model)
+    start = find_model(config.init_from) if config.init_from else None
+    if start:
+        load_trained(model, start, backend)
+        backend.loaded()
     seed_rank(config.seed, 0, backend.group)
-    batcher = Batcher(model, config.batch_size, config.max_length, for_teacher=config.losses.kl > 0)
+    arm = Arm(text_evidence=config.evidence in ("both", "text"), image_evidence=config.evidence in ("both", "image"))
+    batcher = Batcher(model, config.batch_size, config.max_length, arm=arm, for_teacher=config.losses.kl > 0)
     return Training(
         config=config,
         backend=backend,
@@ -89,7 +97,7 @@ def set_up(config: TrainConfig, progress: Progress) -> Training:
         train_rows=train_rows,
         val_rows=val_rows,
         order=MixedOrder(train_rows.codes, train_rows.names, config.mixing_alpha, config.seed),
-        inputs=_inputs(config, backbone.hash, retriever, precision.weights),
+        inputs=_inputs(config, backbone.hash, start, retriever, precision.weights),
     )
 
 
@@ -135,12 +143,27 @@ def _preparer(config: TrainConfig, model: Any, retriever: Retriever | None) -> P
     )
 
 
-def _inputs(config: TrainConfig, backbone_hash: str, retriever: Retriever | None, dtype: str) -> dict[str, str]:
+def find_model(name: str) -> Path:
+    """The folder of a saved R3 model: itself, that of a checkpoint, or of the newest in a run. Raises R3Error."""
+    folder = Path(name)
+    found = sorted(folder.glob("step_*/manifest.json"), key=lambda path: int(path.parent.name.removeprefix("step_")))
+    for candidate in (folder / "model", *(path.parent / "model" for path in found[-1:])):
+        if candidate.is_dir():
+            return candidate
+    read_description(folder)
+    return folder
+
+
+def _inputs(
+    config: TrainConfig, backbone_hash: str, start: Path | None, retriever: Retriever | None, dtype: str
+) -> dict[str, str]:
     inputs = {
         "train_jsonl": content_hash_of(Path(config.train_jsonl)),
         "backbone": backbone_hash,
         "dtype": dtype,
     }
+    if start:
+        inputs["init_from"] = weights_hash(start)
     if config.eval_rows:
         inputs["val_jsonl"] = content_hash_of(Path(config.val_jsonl))
     if retriever:

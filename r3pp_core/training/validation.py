@@ -20,7 +20,7 @@ def validation_loss(run: Training) -> tuple[dict[str, float], list[RejectedRow]]
     assert rows is not None, "asked for with eval_rows"
     chosen = np.linspace(0, len(rows) - 1, min(config.eval_rows, len(rows))).round().astype(int)
     mine = [int(number) for number in chosen[group.rank :: group.size]]
-    batcher = Batcher(model, config.batch_size, config.max_length)
+    batcher = Batcher(model, config.batch_size, config.max_length, arm=run.batcher.arm)
     ce_sum, num_tokens, num_rows = 0.0, 0, 0
     left_out: list[RejectedRow] = []
     most_rows = -(-len(chosen) // group.size)

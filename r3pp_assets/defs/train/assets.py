@@ -8,7 +8,7 @@ from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.training import export as export_stage
 
-TRAINING_CODE_VERSION = "2"
+TRAINING_CODE_VERSION = "3"
 
 
 @dg.asset(

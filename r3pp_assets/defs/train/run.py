@@ -26,6 +26,7 @@ class TrainAssetConfig(dg.Config):
 
     recipe: str | None = Field(None, description="name of the recipe; empty: the profile's")
     use_lora: bool | None = Field(None, description="LoRA instead of all weights")
+    backend: str | None = Field(None, description="single, fsdp or deepspeed")
     max_steps: int | None = Field(None, description="optimizer steps")
     batch_size: int | None = Field(None, description="rows a micro-batch")
     grad_accum: int | None = Field(None, description="micro-batches a step")
