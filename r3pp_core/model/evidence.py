@@ -87,17 +87,18 @@ class Retriever:
         k: int = 3,
         min_score: float | None = None,
         device: str = "cpu",
+        corpus_hash: str | None = None,
     ) -> "Retriever":
         """From `index_dir/text`, `image` and, where they are there, `neighbours`; encoders on `device`.
 
-        Raises R3Error when an index was built by another encoder.
+        Raises R3Error when an index was built by another encoder, or from another table than that of `corpus_hash`.
         """
         from r3pp_core.retrieval.encoders import load_image_encoder, load_text_encoder
 
         text_encoder = load_text_encoder(text_encoder_dir, device)
         image_encoder = load_image_encoder(image_encoder_dir, device)
-        text_index = Index.load(Path(index_dir) / "text", text_encoder)
-        image_index = Index.load(Path(index_dir) / "image", image_encoder)
+        text_index = Index.load(Path(index_dir) / "text", text_encoder, corpus_hash)
+        image_index = Index.load(Path(index_dir) / "image", image_encoder, corpus_hash)
         return cls(text_encoder, image_encoder, text_index, image_index, k, min_score, Neighbours.load(Path(index_dir)))
 
     def look_up(

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from r3pp_core.corruption.curriculum import level_at
 from r3pp_core.errors import R3Error
+from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.model.preparation import RejectedRow, refuse_nothing_usable
 from r3pp_core.progress import Progress, silent
 from r3pp_core.training import checkpoints
+from r3pp_core.training.activations import NUM_STEPS, ActivationWatch
 from r3pp_core.training.ahead import Share, StepsAhead
 from r3pp_core.training.batches import RankStep
 from r3pp_core.training.config import TrainConfig, require_supported
@@ -47,7 +49,9 @@ def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress:
     config, group = run.config, run.group
     saved = _resume(run, progress)
     log = StepLog(config, send, progress, first_step=run.step, speaks=group.is_first)
-    ahead = _steps_ahead(run)
+    ahead = steps_ahead(run)
+    watch = ActivationWatch(run.model.backbone) if run.backend.computes_in_fp16 else None
+    last_watched = run.step + NUM_STEPS
     metrics: dict[str, float] = {}
     run.model.train()
     try:
@@ -64,17 +68,16 @@ def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress:
                 saved = run.step
             if is_last:
                 break
-            waiting_since = time.monotonic()
-            part = _take(run, ahead, log)
-            waited_s = time.monotonic() - waiting_since
-            if part.batches:
-                log.label_preview(run.model.tokenizer, part.batches[0])
-            lr = set_rates(run.backend.optimizer, run.step, config)
-            result = train_step(run.backend, part.batches, config, run.teacher, run.stand_in)
-            if run.teacher:
-                run.teacher.update(run.step)
-            run.step, run.position, metrics = run.step + 1, run.position + ahead.share.rows_a_step, {}
-            log.step(run.step, lr, level_at(run.step - 1, config.curriculum), result, waited_s)
+            try:
+                take_step(run, ahead, log)
+            except NonFiniteLossError:
+                _refuse_overflow(run, watch)
+                raise
+            metrics = {}
+            _refuse_overflow(run, watch)
+            if watch and run.step >= last_watched:
+                watch.close()
+                watch = None
     except R3Error:
         if run.step and saved != run.step:
             checkpoints.save(run, metrics)
@@ -86,6 +89,37 @@ def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress:
     log.end("done" if run.step >= config.max_steps else "stopped", run.step, final, metrics)
     group.raise_together(log.failure)
     return final
+
+
+def take_step(run: Training, ahead: StepsAhead, log: StepLog) -> RankStep:
+    """Step once, log it, and return this rank's part of it."""
+    waiting_since = time.monotonic()
+    part = _take(run, ahead, log)
+    waited_s = time.monotonic() - waiting_since
+    if part.batches:
+        log.label_preview(run.model.tokenizer, part.batches[0])
+    lr = set_rates(run.backend.optimizer, run.step, run.config)
+    result = train_step(run.backend, part.batches, run.config, run.teacher, run.stand_in)
+    if run.teacher:
+        run.teacher.update(run.step)
+    run.step, run.position = run.step + 1, run.position + ahead.share.rows_a_step
+    log.step(run.step, lr, level_at(run.step - 1, run.config.curriculum), result, waited_s)
+    return part
+
+
+def _refuse_overflow(run: Training, watch: ActivationWatch | None) -> None:
+    """Raise on every rank where float16 overflowed in a forward of any, while that is watched."""
+    if watch is None:
+        return
+    found = watch.first_overflow()
+    run.group.raise_together(
+        R3Error(
+            f"float16 overflowed in the backbone's {found} at step {run.step}, so what it computes is wrong; "
+            "train in bf16 on a card of compute capability 8.0 or more, or in fp32"
+        )
+        if found
+        else None
+    )
 
 
 def _resume(run: Training, progress: Progress) -> int | None:
@@ -129,7 +163,7 @@ def _take(run: Training, ahead: StepsAhead, log: StepLog) -> RankStep:
     return part
 
 
-def _steps_ahead(run: Training) -> StepsAhead:
+def steps_ahead(run: Training) -> StepsAhead:
     config, group = run.config, run.group
     return StepsAhead(
         run.preparer,

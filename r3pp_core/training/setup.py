@@ -123,6 +123,7 @@ def _retriever(config: TrainConfig, device: str) -> Retriever | None:
         config.r3.k,
         config.r3.min_score,
         device,
+        content_hash_of(Path(config.train_jsonl)),
     )
 
 

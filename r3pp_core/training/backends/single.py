@@ -84,6 +84,10 @@ class SingleBackend(Unsharded):
         """Whether a step may be skipped because scaled gradients overflowed."""
         return self.scaler is not None
 
+    @property
+    def computes_in_fp16(self) -> bool:
+        return "float16" in (self.precision.autocast, self.precision.weights)
+
     def scaler_state(self) -> dict[str, Any] | None:
         return self.scaler.state() if self.scaler else None
 

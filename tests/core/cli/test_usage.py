@@ -202,8 +202,15 @@ def test_a_printed_recipe_is_a_whole_config_that_train_takes(r3pp, tmp_path):
     assert config_of(f"--config {tmp_path}/c.json") == config_of("--recipe sample --workspace w")
 
 
-@pytest.mark.parametrize("flags", [["--backend", "fsdp"], ["--backend", "deepspeed"], ["--num_processes", "2"]])
-def test_what_training_cannot_honour_yet_is_refused_before_anything_is_written(flags, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--num_processes", "2"],
+        ["--backend", "fsdp", "--deepspeed_config", "configs/deepspeed_zero3.json"],
+        ["--backend", "deepspeed", "--deepspeed_config", "nowhere.json"],
+    ],
+)
+def test_what_a_backend_cannot_honour_is_refused_before_anything_is_written(flags, tmp_path, capsys):
     assert main(["train", "--output_dir", str(tmp_path / "runs"), *flags]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not (tmp_path / "runs").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from small_world import small_config, write_indices
 
+from r3pp_core.errors import R3Error
 from r3pp_core.training import checkpoints
 from r3pp_core.training.loop import train
 from r3pp_core.training.order import MixedOrder, RowFile
@@ -121,7 +122,8 @@ def test_all_weights_may_be_trained_and_a_rank_without_a_row_runs_along(start, w
     of_ranks = [{order.at(position).row for position in (first, first + 1)} for first in range(0, 4 * STEPS, 2)]
     num_steps = 1 + next(number for number, drawn in enumerate(of_ranks) if drawn <= too_long) // 2
 
-    fields = {"use_lora": False, "full_lr": 1e-3, "train_jsonl": str(table), "max_length": 400, "max_steps": num_steps}
+    fields = {"use_lora": False, "full_lr": 1e-3, "train_jsonl": str(table), "max_length": 400, "index_dir": None}
+    fields["max_steps"] = num_steps
     runs = [start(f"full-{name}", name, num_ranks, **fields) for name, num_ranks in WHAT.values()]
     wanted, *others = [steps_of(run) for run in runs]
     assert len(wanted) == num_steps
@@ -136,3 +138,9 @@ def test_when_no_rank_has_a_usable_row_all_end_with_one_sentence(start, world, t
         path.write_bytes(b"torn")
     with pytest.raises(AssertionError, match="none of 4 rows can be used"):
         start("unusable", "fsdp", 2, image_root=str(data), eval_rows=0)
+
+
+def test_an_index_of_another_corpus_is_refused(world, retrieval, tmp_path):
+    (tmp_path / "fewer.jsonl").write_text("".join((world / "train.jsonl").read_text().splitlines(keepends=True)[:6]))
+    with pytest.raises(R3Error, match="was made from corpus"):
+        train(small_config(world, tmp_path, **retrieval, r3=R3, train_jsonl=str(tmp_path / "fewer.jsonl")))

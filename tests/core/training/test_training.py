@@ -191,3 +191,15 @@ def test_exporting_from_a_folder_without_checkpoints_is_refused(tmp_path):
 
     with pytest.raises(R3Error, match="no finished checkpoint"):
         export(tmp_path, tmp_path / "out")
+
+
+def test_float16_that_overflows_in_the_backbone_is_named_and_ends_the_run(small_run, world, tmp_path):
+    """The second layer's output does not fit; the loss alone would not tell where."""
+    from safetensors.torch import load_file, save_file
+
+    backbone = shutil.copytree(world / "models" / "backbone", tmp_path / "backbone")
+    weights = load_file(backbone / "model.safetensors")
+    weights["model.language_model.layers.1.mlp.down_proj.weight"] *= 1e7
+    save_file(weights, backbone / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(R3Error, match="float16 overflowed in the backbone's layer 1 at step 0"):
+        train(small_run(model_name=str(backbone), fp16=True))

@@ -1,0 +1,81 @@
+"""A rank is killed at a random moment; the run goes on from its last checkpoint as if nothing had been."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+from small_world import small_config, write_world
+
+from r3pp_core.launch import LaunchConfig, LaunchFailed, LocalLauncher
+from r3pp_core.progress import silent
+from r3pp_core.training.job import training_job
+
+STEPS = 8
+RANKS = 2
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+def launched(config, on_message=lambda message: None):
+    launcher = LocalLauncher(LaunchConfig(num_processes=RANKS, poll_s=0.02, env={"OMP_NUM_THREADS": "1"}))
+    return launcher.run(training_job(config), on_message, silent)
+
+
+def config_of(world, folder):
+    """With dropout, so that the generators' states matter as well."""
+    fields = {"max_steps": STEPS, "save_every": 2, "keep": 2, "grad_accum": 2, "num_threads": 1}
+    return small_config(world, folder, backend="fsdp", **fields)
+
+
+def losses_of(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if line["kind"] == "step"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world, tmp_path_factory):
+    config = config_of(world, tmp_path_factory.mktemp("undisturbed"))
+    launched(config)
+    return losses_of(config.run_dir)
+
+
+def rank_processes(run_dir):
+    """The ranks of a run, by number."""
+    ranks = {}
+    for process in psutil.process_iter():
+        try:
+            if str(run_dir / "launch_config.json") in process.cmdline() and "LOCAL_RANK" in process.environ():
+                ranks[int(process.environ()["LOCAL_RANK"])] = process.pid
+        except psutil.Error:
+            continue
+    return ranks
+
+
+def test_a_run_whose_rank_was_killed_goes_on_with_the_same_losses(world, undisturbed, tmp_path, round_number, landed):
+    draw = random.Random(round_number)
+    victim, at_step, wait_s = draw.randrange(RANKS), draw.randrange(1, STEPS), draw.uniform(0, 0.5)
+    config = config_of(world, tmp_path)
+
+    def kill(message):
+        if message["kind"] == "step" and message["step"] == at_step:
+            time.sleep(wait_s)
+            os.kill(rank_processes(config.run_dir)[victim], signal.SIGKILL)
+
+    try:
+        launched(config, kill)
+    except LaunchFailed as error:
+        assert error.kind == "lost_rank"
+        assert f"rank {victim} was killed by SIGKILL" in str(error)
+        landed["training", f"rank {victim} had done step {at_step}"] += 1
+    except (KeyError, ProcessLookupError):
+        landed["training", "all had ended"] += 1  # the last steps were quicker than the wait
+    assert not rank_processes(config.run_dir)
+    launched(config)
+    assert losses_of(config.run_dir) == undisturbed
