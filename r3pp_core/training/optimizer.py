@@ -25,7 +25,8 @@ def build_optimizer(
         [
             {"params": params, "lr": peak, "peak": peak, "weight_decay": decay}
             for (peak, decay), params in groups.items()
-        ]
+        ],
+        fused=True,
     )
 
 

@@ -116,7 +116,7 @@ class SingleBackend(Unsharded):
         for name, parameter in self.model.trainable().items():
             if f"step:{name}" in stored:
                 state = {key: torch.zeros_like(parameter) for key in MOMENTS}
-                self.optimizer.state[parameter] = {"step": torch.zeros(()), **state}
+                self.optimizer.state[parameter] = {"step": torch.zeros((), device=self.device), **state}
         return self.moments()
 
     def loaded(self) -> None:

@@ -165,7 +165,7 @@ class Zero3Backend(SingleBackend):
         steps = [float(tensor.whole()) for name, tensor in stored.items() if name.startswith("step:")]
         for flat in self.engine.optimizer.fp32_partitioned_groups_flat if steps else ():
             state = {key: torch.zeros_like(flat) for key in MOMENTS}
-            self.optimizer.state[flat] = {"step": torch.tensor(max(steps)), **state}
+            self.optimizer.state[flat] = {"step": torch.tensor(max(steps), device=flat.device), **state}
         return {name: tensor for name, tensor in self.moments().items() if name in stored}
 
     def loaded(self) -> None:
