@@ -89,3 +89,40 @@ def test_a_folder_without_pictures_rejects_its_rows(runbook_dir):
     manifest = download("chartqa", runbook_dir, NO_SOURCE)
     assert manifest.counts["rows"] == 0
     assert manifest.left_out == {"picture_missing": 5}
+
+
+def test_a_line_that_is_no_json_object_is_left_out_and_counted(runbook_dir):
+    path = runbook_dir / "chartqa_raw_train.jsonl"
+    path.write_text("{torn\n[1]\n" + path.read_text())
+    manifest = download("chartqa", runbook_dir, NO_SOURCE)
+    assert (manifest.counts["rows_train"], manifest.counts["rows_in"]) == (2, 7)
+    assert manifest.left_out["not_json"] == 2
+    rejected = list(read_jsonl(runbook_dir / "rejected.jsonl"))
+    assert [row["id"] for row in rejected if row["reason"] == "not_json"] == ["chartqa/train/0", "chartqa/train/1"]
+
+
+def test_pictures_of_one_name_in_two_folders_are_two(runbook_dir):
+    for number, folder in enumerate("ab"):
+        (runbook_dir / "images" / folder).mkdir()
+        (runbook_dir / "images" / folder / "0.png").write_bytes(picture(number))
+    paths = ["images/a/0.png", "data/images/b/0.png", "/home/x/raw/images/a/0.png"]
+    write_jsonl(
+        runbook_dir / "chartqa_raw_train.jsonl", [{"image": path, "query": "?", "label": "1"} for path in paths]
+    )
+    manifest = download("chartqa", runbook_dir, NO_SOURCE)
+    rows = list(read_jsonl(runbook_dir / "chartqa_raw_train.jsonl"))
+    assert [row["image"] for row in rows] == ["images/a/0.png", "images/b/0.png", "images/a/0.png"]
+    assert rows[0]["image_sha256"] != rows[1]["image_sha256"]
+    assert manifest.counts["pictures"] == 3
+
+
+def test_a_name_that_stands_for_two_paths_is_not_guessed(runbook_dir):
+    """images/train_0.png may be either."""
+    (runbook_dir / "chartqa_raw_validation.jsonl").unlink()
+    paths = ["a/train_0.png", "b/train_0.png", "c/validation_0.png"]
+    write_jsonl(
+        runbook_dir / "chartqa_raw_train.jsonl", [{"image": path, "query": "?", "label": "1"} for path in paths]
+    )
+    manifest = download("chartqa", runbook_dir, NO_SOURCE)
+    assert manifest.left_out == {"picture_missing": 2}
+    assert next(read_jsonl(runbook_dir / "chartqa_raw_train.jsonl"))["image"] == "images/validation_0.png"
