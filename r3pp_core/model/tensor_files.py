@@ -53,7 +53,7 @@ UNSHARDED = Unsharded()
 
 
 def write_tensors(folder: Path, stem: str, tensors: Mapping[str, Any], sharding: Sharding = UNSHARDED) -> None:
-    """`stem.safetensors`, or files of at most 4 GB with the Hub's index over them.
+    """`stem.safetensors`, or files of at most 4 GB with the Hub's index over them, in place of those that were there.
 
     Ranks take turns at the files, so a rank holds one file's tensors at a time.
     """
@@ -74,10 +74,15 @@ def write_tensors(folder: Path, stem: str, tensors: Mapping[str, Any], sharding:
                 kept[name] = whole
         if is_mine:
             save_file(kept, folder / file, metadata={"format": "pt"})
-    if len(parts) > 1 and sharding.rank == 0:
+    if sharding.rank != 0:
+        return
+    for old in {*tensor_files(folder, stem), folder / f"{stem}.safetensors"} - {folder / file for file in files}:
+        old.unlink(missing_ok=True)
+    index = folder / f"{stem}.safetensors.index.json"
+    index.unlink(missing_ok=True)
+    if len(parts) > 1:
         weight_map = {name: file for file, names in zip(files, parts, strict=True) for name in names}
-        index = json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1) + "\n"
-        (folder / f"{stem}.safetensors.index.json").write_text(index, encoding="utf-8")
+        index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1) + "\n", encoding="utf-8")
 
 
 def _cut(sizes: Mapping[str, int]) -> list[list[str]]:

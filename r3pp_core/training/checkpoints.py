@@ -13,6 +13,7 @@ All tensors are whole, whatever backend wrote them from however many ranks, so a
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,8 +80,9 @@ def save(run: Training, metrics: Mapping[str, float]) -> Path:
 
 
 def best(run_dir: Path) -> Path | None:
-    """The finished checkpoint of the lowest validation loss, the earlier of equals; None where none was validated."""
-    found = [(loss, path) for path in whole_checkpoints(run_dir) if (loss := _val_loss(path)) is not None]
+    """The finished checkpoint of the lowest finite validation loss, the earlier of equals; None where there is none."""
+    losses = [(_val_loss(path), path) for path in whole_checkpoints(run_dir)]
+    found = [(loss, path) for loss, path in losses if loss is not None and math.isfinite(loss)]
     return min(found, key=lambda one: one[0])[1] if found else None
 
 
@@ -192,7 +194,10 @@ def differences(folder: Path, run: Training) -> list[str]:
     rows_a_rank = saved["batch_size"] * saved["grad_accum"]
     if rows_a_rank != run.rows_a_rank and rows_a_rank * state["num_ranks"] != run.rows_a_rank * run.group.size:
         names.append("batch_size x grad_accum")
-    inputs, saved_inputs = run.inputs, state["inputs"]
+    inputs, saved_inputs = dict(run.inputs), state["inputs"]
+    if "val_jsonl" not in inputs or "val_jsonl" not in saved_inputs:  # whether to validate is free on resume
+        inputs.pop("val_jsonl", None)
+        saved_inputs.pop("val_jsonl", None)
     return names + [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
 
 

@@ -1,7 +1,6 @@
 """The processes of a run and what they tell each other. One process alone is a group too, and talks to nobody."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from r3pp_core.errors import R3Error
@@ -58,9 +57,8 @@ class Group:
                 raise met
 
     def leave(self) -> None:
-        """End the group; also where a peer is gone."""
+        """End the group, when all are done."""
         if self.size > 1:
             from torch import distributed
 
-            with suppress(RuntimeError):
-                distributed.destroy_process_group()
+            distributed.destroy_process_group()

@@ -39,10 +39,9 @@ def train(
     """
     require_supported(config, world_size)
     run = set_up(config, progress)
-    try:
-        return _train(run, send, should_stop, progress)
-    finally:
-        run.group.leave()
+    final = _train(run, send, should_stop, progress)
+    run.group.leave()  # not after an error: a peer that is gone would be waited for
+    return final
 
 
 def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress: Progress) -> Path:

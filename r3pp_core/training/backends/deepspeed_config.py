@@ -29,8 +29,8 @@ def read_deepspeed_config(name: str | None) -> dict[str, Any]:
 def resolved(config: TrainConfig, world_size: int, dtype: str | None = None) -> dict[str, Any]:
     """The JSON as the engine takes it, with every value that follows from the run.
 
-    `dtype` is what it computes in: None before the card is known, when only a precision that no flag asks for is
-    found to contradict.
+    `dtype` is what it computes in: None before the card is known, when a precision is not compared under --bf16,
+    which a card may have to serve as float16.
 
     Raises UsageError naming the key, its value and the flag that says otherwise.
     """
@@ -55,13 +55,21 @@ def resolved(config: TrainConfig, world_size: int, dtype: str | None = None) -> 
         "optimizer.params.betas": ([0.9, 0.999], "the optimizer of every backend"),
         "optimizer.params.eps": (1e-8, "the optimizer of every backend"),
     }
+    for section in ("optimizer", "optimizer.params", "zero_optimization", "bf16", "fp16"):
+        if not isinstance(found := _get(values, section, {}), dict):
+            raise UsageError(f"{name} says {section} {found!r}, where DeepSpeed wants an object")
+    depends_on_card = ("bf16.enabled", "fp16.enabled") if dtype is None and config.bf16 else ()
     for key, (wanted, flag) in {**follows, **optimizer}.items():
         found = _get(values, key)
-        if found not in (None, "auto", wanted):
+        if found not in (None, "auto", wanted) and key not in depends_on_card:
             raise UsageError(f"{name} says {key} {found!r}, the run says {wanted!r} ({flag}); change one, or say auto")
     for key in ("scheduler", "amp"):
         if values.get(key):
             raise UsageError(f"{name} holds a section {key!r}, which the run's own flags decide; take it out")
+    for section in ("optimizer", "optimizer.params"):
+        for key in _get(values, section, {}):
+            if (full := f"{section}.{key}") not in {*optimizer, "optimizer.params"}:
+                raise UsageError(f"{name} says {full}, which the run's own AdamW does not have; take it out")
     values.pop("optimizer", None)  # it agrees with the one that the engine is given
     for key, (wanted, _) in follows.items():
         _set(values, key, wanted)
@@ -73,10 +81,13 @@ def resolved(config: TrainConfig, world_size: int, dtype: str | None = None) -> 
     return values
 
 
-def _get(values: dict[str, Any], key: str) -> Any:
+def _get(values: dict[str, Any], key: str, default: Any = None) -> Any:
+    found: Any = values
     for part in key.split("."):
-        values = values.get(part, {}) if isinstance(values, dict) else {}
-    return None if values == {} else values
+        if not isinstance(found, dict) or part not in found:
+            return default
+        found = found[part]
+    return found
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
