@@ -45,7 +45,8 @@ def router_loss(strength: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
 
 
 def entropy(gate: Tensor) -> Tensor:
-    """In nats, [B, 3] -> [B]; a zero weight contributes nothing."""
+    """In nats and fp32, [B, 3] -> [B]; a zero weight contributes nothing."""
+    gate = gate.float()
     return -(gate * gate.clamp_min(1e-12).log()).sum(dim=-1)
 
 

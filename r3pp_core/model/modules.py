@@ -57,8 +57,8 @@ class EvidenceTokens(nn.Module):
         """
         hits = nn.functional.gelu(self.project(vectors))
         affinity = torch.einsum("nb,rkb->rnk", self.queries, self.keys(hits)) * self.queries.shape[-1] ** -0.5
-        prior = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
-        attention = (affinity + prior[:, None, :]).softmax(dim=-1)
+        prior = weights.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+        attention = (affinity.float() + prior[:, None, :]).softmax(dim=-1).to(hits.dtype)
         seen = self.queries + attention @ self.values(hits)
         return mix(self.out(seen + self.widen(seen)), self.null, g, norm)
 

@@ -150,7 +150,7 @@ class Reconstruction(nn.Module):
         if confidence is not None:
             features.append(confidence.detach())
         if gate is not None:
-            features.append(entropy(gate)[:, None].detach())
+            features.append(entropy(gate)[:, None].detach().to(gate.dtype))
         strength: Tensor = self.router(torch.cat(features, dim=1))
         return strength
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from r3pp_core.errors import R3Error
 from r3pp_core.model.backbone import load_backbone
 from r3pp_core.model.config import R3Config
-from r3pp_core.model.tensor_files import UNSHARDED, Sharding, read_tensors, write_tensors
+from r3pp_core.model.tensor_files import UNSHARDED, Sharding, read_tensors, write_tensors, writing
 from r3pp_core.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def save_model(model: "R3Model", folder: Path, hashes: dict[str, str], sharding:
 
     Every rank of a sharded model calls this.
     """
-    if sharding.rank == 0:
-        _write_description(model, folder, hashes)
+    sharding.from_first(lambda: _write_description(model, folder, hashes))
     for part, tensors in _saved_parts(model).items():
         write_tensors((folder / part).parent, (folder / part).name, tensors, sharding)
 
@@ -72,7 +71,6 @@ def saved_place(name: str) -> tuple[Path, str]:
 
 def _write_description(model: "R3Model", folder: Path, hashes: dict[str, str]) -> None:
     """All files but the weights."""
-    folder.mkdir(parents=True, exist_ok=True)
     described = {
         "model_type": MODEL_TYPE,
         "backbone": model.backbone_name,
@@ -80,13 +78,14 @@ def _write_description(model: "R3Model", folder: Path, hashes: dict[str, str]) -
         "r3": model.config.model_dump(mode="json"),
         "made_from": hashes,
     }
-    (folder / "config.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(model_card(described), encoding="utf-8")
-    if model.config.adapter == "lora":
-        (folder / ADAPTER_CONFIG).write_text(_adapter_config(model), encoding="utf-8")
-    elif model.config.adapter == "full":
-        backbone = model.backbone
-        with quiet_transformers():
+    with writing(folder), quiet_transformers():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(model_card(described), encoding="utf-8")
+        if model.config.adapter == "lora":
+            (folder / ADAPTER_CONFIG).write_text(_adapter_config(model), encoding="utf-8")
+        elif model.config.adapter == "full":
+            backbone = model.backbone
             for part in (backbone.config, backbone.generation_config, model.tokenizer, model.image_processor):
                 part.save_pretrained(folder / BACKBONE)
 

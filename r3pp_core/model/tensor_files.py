@@ -5,9 +5,10 @@ A file never depends on how many ranks wrote it, so any number of them can read 
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from r3pp_core.errors import R3Error
 from r3pp_core.model.backbone import refuse_key_differences
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_FILE_BYTES = 4_000_000_000
+T = TypeVar("T")
 
 
 class Sharding(Protocol):
@@ -33,6 +35,12 @@ class Sharding(Protocol):
     def put(self, tensor: Any, stored: "StoredTensor") -> None:
         """Fill this rank's part of a tensor in place."""
 
+    def from_first(self, work: Callable[[], T]) -> T:
+        """What `work` returns on rank 0, on every rank; an R3Error that it raises is raised on every rank."""
+
+    def raise_together(self, error: R3Error | None) -> None:
+        """Raise on every rank what the first of them met."""
+
 
 class Unsharded:
     """One process that holds everything."""
@@ -48,6 +56,13 @@ class Unsharded:
     def put(self, tensor: "Tensor", stored: "StoredTensor") -> None:
         tensor.detach().copy_(stored.whole())
 
+    def from_first(self, work: Callable[[], T]) -> T:
+        return work()
+
+    def raise_together(self, error: R3Error | None) -> None:
+        if error is not None:
+            raise error
+
 
 UNSHARDED = Unsharded()
 
@@ -55,16 +70,17 @@ UNSHARDED = Unsharded()
 def write_tensors(folder: Path, stem: str, tensors: Mapping[str, Any], sharding: Sharding = UNSHARDED) -> None:
     """`stem.safetensors`, or files of at most 4 GB with the Hub's index over them, in place of those that were there.
 
-    Ranks take turns at the files, so a rank holds one file's tensors at a time.
+    Ranks take turns at the files, so a rank holds one file's tensors at a time. Raises R3Error, on every rank, when
+    the disk does not take a file.
     """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     parts = _cut({name: math.prod(sharding.shape(tensor)) * tensor.element_size() for name, tensor in tensors.items()})
     files = [
         f"{stem}.safetensors" if len(parts) == 1 else f"{stem}-{number:05d}-of-{len(parts):05d}.safetensors"
         for number in range(1, len(parts) + 1)
     ]
+    error = None
     for number, (file, names) in enumerate(zip(files, parts, strict=True)):
         is_mine = number % sharding.size == sharding.rank
         kept = {}
@@ -72,17 +88,38 @@ def write_tensors(folder: Path, stem: str, tensors: Mapping[str, Any], sharding:
             whole = sharding.whole(tensors[name])
             if is_mine:
                 kept[name] = whole
-        if is_mine:
-            save_file(kept, folder / file, metadata={"format": "pt"})
-    if sharding.rank != 0:
-        return
+        try:
+            if is_mine and error is None:
+                with writing(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    save_file(kept, folder / file, metadata={"format": "pt"})
+        except R3Error as met:  # the others still wait for this rank's part of the next files
+            error = met
+    sharding.raise_together(error)
+    sharding.from_first(lambda: _write_index(folder, stem, files, parts))
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What goes wrong while a file in `folder` is written is an R3Error. safetensors has an error of its own."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise R3Error(f"cannot write {folder}: {error}; free some space, or choose another folder") from error
+
+
+def _write_index(folder: Path, stem: str, files: Sequence[str], parts: Sequence[Sequence[str]]) -> None:
+    """The Hub's index over several files; what another number of files left goes."""
     for old in {*tensor_files(folder, stem), folder / f"{stem}.safetensors"} - {folder / file for file in files}:
         old.unlink(missing_ok=True)
     index = folder / f"{stem}.safetensors.index.json"
     index.unlink(missing_ok=True)
     if len(parts) > 1:
         weight_map = {name: file for file, names in zip(files, parts, strict=True) for name in names}
-        index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1) + "\n", encoding="utf-8")
+        with writing(folder):
+            index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1) + "\n", encoding="utf-8")
 
 
 def _cut(sizes: Mapping[str, int]) -> list[list[str]]:

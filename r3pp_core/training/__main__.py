@@ -16,6 +16,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         config = parse(arguments)
         require_supported(config, world_size())
+        if config.backend != "single" and "RANK" not in os.environ:
+            raise UsageError(
+                f"--backend {config.backend} needs several processes: start them with `r3pp train --num_processes N`, "
+                "or with `torchrun --nproc_per_node=N -m r3pp_core.training`"
+            )
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -16,6 +16,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_f
 from r3pp_core.errors import R3Error
 from r3pp_core.model.probe import probe_logits
 from r3pp_core.model.storage import load_trained, save_model
-from r3pp_core.model.tensor_files import open_tensors, read_tensors, tensor_files, write_tensors
+from r3pp_core.model.tensor_files import open_tensors, read_tensors, tensor_files, write_tensors, writing
 from r3pp_core.training.config import FREE_ON_RESUME
 from r3pp_core.training.setup import Training, seed_rank
 
@@ -53,30 +54,47 @@ def newest(run_dir: Path) -> Path | None:
 def save(run: Training, metrics: Mapping[str, float]) -> Path:
     """Write `step_<n>`, which appears by one rename when it is on disk; then the newest `keep` and the best stay.
 
-    Every rank calls this.
+    Every rank calls this. Raises R3Error, on every rank, when the disk does not take it.
     """
-    run_dir = run.config.run_dir
-    final, saving = checkpoint_path(run_dir, run.step), run_dir / f".saving-step_{run.step}"
     if not run.group.is_first:
-        _write(Path(run.group.gather("")[0]), run)
-        return final
-    shutil.rmtree(saving, ignore_errors=True)
-    request = Request(
-        "checkpoint", CODE_VERSION, {**run.config.model_dump(mode="json"), "step": run.step}, dict(run.inputs)
-    )
+        if staging := run.group.gather("")[0]:
+            with suppress(R3Error):  # agreed on by all, and told by the first
+                _write(Path(staging), run)
+        run.group.raise_together(None)
+        return checkpoint_path(run.config.run_dir, run.step)
+    has_begun = []
 
     def make(staging: Path) -> Outcome:
+        has_begun.append(True)
         run.group.gather(str(staging))
         _write(staging, run)
         return Outcome(counts={"step": run.step}, details={"metrics": dict(metrics)})
 
+    error = None
+    try:
+        with writing(run.config.run_dir):
+            _build(run, make)
+    except R3Error as met:
+        error = met
+        if not has_begun:
+            run.group.gather("")
+    run.group.raise_together(error)
+    return checkpoint_path(run.config.run_dir, run.step)
+
+
+def _build(run: Training, make: Callable[[Path], Outcome]) -> None:
+    run_dir = run.config.run_dir
+    final, saving = checkpoint_path(run_dir, run.step), run_dir / f".saving-step_{run.step}"
+    shutil.rmtree(saving, ignore_errors=True)
+    request = Request(
+        "checkpoint", CODE_VERSION, {**run.config.model_dump(mode="json"), "step": run.step}, dict(run.inputs)
+    )
     build(Target(saving), request, make)
     Target(saving).lock.unlink(missing_ok=True)
     shutil.rmtree(final, ignore_errors=True)
     saving.rename(final)
     sync(run_dir)
     _remove_old(run_dir, run.config.keep)
-    return final
 
 
 def best(run_dir: Path) -> Path | None:
@@ -95,13 +113,14 @@ def _remove_old(run_dir: Path, keep: int) -> None:
     kept = {*whole_checkpoints(run_dir)[-keep:], best(run_dir)}
     for path in whole_checkpoints(run_dir):
         if path not in kept:
-            shutil.rmtree(path)
+            removing = run_dir / f".removing-{path.name}"
+            path.rename(removing)
+            shutil.rmtree(removing)
 
 
 def _write(folder: Path, run: Training) -> None:
     """All ranks write their files, and leave when the last is written."""
     import torch
-    from safetensors.torch import save_file
 
     backend, group = run.backend, run.group
     live = probe_logits(run.model)
@@ -112,23 +131,28 @@ def _write(folder: Path, run: Training) -> None:
     random = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
-    of_ranks = group.gather(random)  # and so all have written
-    if not group.is_first:
-        return
+    of_ranks = group.gather(random)
+    group.from_first(lambda: _write_state(folder, run, live, of_ranks))
+
+
+def _write_state(folder: Path, run: Training, live: Any, of_ranks: list[dict[str, Any]]) -> None:
+    from safetensors.torch import save_file
+
+    backend, precision = run.backend, run.backend.precision
     named = {f"{kind}:{rank}": state for rank, states in enumerate(of_ranks) for kind, state in states.items()}
-    save_file(named, folder / "random.safetensors")
-    save_file({"logits": live}, folder / "probe.safetensors")
-    precision = backend.precision
     state = {
         "step": run.step,
         "position": run.position,
-        "num_ranks": group.size,
+        "num_ranks": run.group.size,
         "scaler": backend.scaler_state(),
         "precision": {"weights": precision.weights, "autocast": precision.autocast},
         "inputs": dict(run.inputs),
     }
-    (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    (folder / "config.json").write_text(run.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    with writing(folder):
+        save_file(named, folder / "random.safetensors")
+        save_file({"logits": live}, folder / "probe.safetensors")
+        (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        (folder / "config.json").write_text(run.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def restore(folder: Path, run: Training) -> None:
@@ -181,6 +205,12 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+def rows_a_step(folder: Path) -> int:
+    """Of all ranks together, when the checkpoint was saved."""
+    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(saved["batch_size"] * saved["grad_accum"] * read_state(folder)["num_ranks"])
+
+
 def differences(folder: Path, run: Training) -> list[str]:
     """The config fields and inputs in which a checkpoint departs from this run, but for those free on resume.
 
@@ -192,7 +222,7 @@ def differences(folder: Path, run: Training) -> list[str]:
     names = [name for name in wanted if name not in FREE_ON_RESUME and saved.get(name) != wanted[name]]
     state = read_state(folder)
     rows_a_rank = saved["batch_size"] * saved["grad_accum"]
-    if rows_a_rank != run.rows_a_rank and rows_a_rank * state["num_ranks"] != run.rows_a_rank * run.group.size:
+    if rows_a_rank != run.rows_a_rank and rows_a_step(folder) != run.rows_a_rank * run.group.size:
         names.append("batch_size x grad_accum")
     inputs, saved_inputs = dict(run.inputs), state["inputs"]
     if "val_jsonl" not in inputs or "val_jsonl" not in saved_inputs:  # whether to validate is free on resume
@@ -225,5 +255,15 @@ def set_aside(run_dir: Path, announce: Callable[[str], None]) -> None:
 
 def remove_unfinished(run_dir: Path) -> None:
     """Remove what a killed save left behind."""
-    for path in run_dir.glob(".saving-step_*"):
+    for path in [*run_dir.glob(".saving-step_*"), *run_dir.glob(".removing-step_*")]:
         shutil.rmtree(path)
+
+
+def refuse_damaged(run_dir: Path) -> None:
+    """Raise R3Error when the highest `step_<n>` is not whole: a save makes it so, hence it was damaged afterwards."""
+    steps = [path for path in run_dir.glob("step_*") if path.name.removeprefix("step_").isdigit()]
+    latest = max(steps, key=lambda path: int(path.name.removeprefix("step_")), default=None)
+    whole = whole_checkpoints(run_dir)
+    if latest is not None and latest not in whole:
+        before = f"to go on from {whole[-1]}" if whole else "to start anew"
+        raise R3Error(f"{latest} is damaged: a file is missing or has another size; remove it {before}")

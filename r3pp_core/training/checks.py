@@ -19,7 +19,7 @@ def load_problems(checkpoint_dir: Path, backbone_dir: Path) -> list[str]:
     try:
         folder = highest_step(checkpoint_dir)
         checkpoints.verify(folder)
-        R3Model.from_pretrained(folder / "model", backbone_dir)
+        R3Model.from_pretrained(folder / "model", backbone_dir, *_where())
     except R3Error as error:
         return [str(error)]
     return []
@@ -44,15 +44,27 @@ def base_problems(checkpoint_dir: Path, backbone_dir: Path) -> list[str]:
     from r3pp_core.model.r3 import R3Model
 
     try:
-        trained = R3Model.from_pretrained(highest_step(checkpoint_dir) / "model", backbone_dir)
-        bare = R3Config.bare(text_dim=trained.config.text_dim, image_dim=trained.config.image_dim)
-        base = R3Model(load_backbone(backbone_dir), bare.model_copy(update={"max_pixels": trained.config.max_pixels}))
+        dtype, device = _where()
+        model = R3Model.from_pretrained(highest_step(checkpoint_dir) / "model", backbone_dir, dtype, device)
+        sizes = {name: getattr(model.config, name) for name in ("text_dim", "image_dim", "max_pixels")}
+        trained = probe_logits(model, clean=True)
+        del model  # a card holds one of them
+        bare = R3Model(load_backbone(backbone_dir, None, dtype, device), R3Config.bare(**sizes))
     except R3Error as error:
         return [str(error)]
-    moved = float((probe_logits(trained, clean=True) - probe_logits(base, clean=True)).abs().max())
-    return (
-        [] if moved > 0 else ["the trained backbone's logits equal the base's: its weights were not trained or loaded"]
-    )
+    moved = float((trained - probe_logits(bare, clean=True)).abs().max())
+    if not math.isfinite(moved):
+        return ["the trained backbone's logits are not finite"]
+    return [] if moved else ["the trained backbone's logits equal the base's: its weights were not trained or loaded"]
+
+
+def _where() -> tuple[str, str]:
+    """The dtype and the device to answer with here."""
+    from r3pp_core.model.backbone import inference_dtype
+    from r3pp_core.training.precision import current_device
+
+    device = current_device()[0]
+    return inference_dtype(device), device
 
 
 def teacher_problems(checkpoint_dir: Path) -> list[str]:

@@ -16,6 +16,7 @@ FREE_ON_RESUME = frozenset(
     {"output_dir", "run", "image_root", "train_jsonl", "val_jsonl", "index_dir", "text_encoder_dir"}
     | {"image_encoder_dir", "model_name", "max_steps", "eval_every", "eval_rows", "save_every", "keep"}
     | {"num_workers", "lookahead", "resume", "init_from", "backend", "batch_size", "grad_accum", "num_threads"}
+    | {"if_unfit"}
 )
 
 
@@ -66,6 +67,9 @@ class TrainConfig(BaseModel):
     resume: Literal["auto", "match", "never"] = Field(
         default="auto",
         description="go on from the newest checkpoint; match: start anew if another config or data made it; never",
+    )
+    if_unfit: Literal["refuse", "warn"] = Field(
+        default="refuse", description="what to do where the plan says that card or disk will not do"
     )
     seed: int = Field(default=0, ge=0)
     num_workers: int = Field(default=4, ge=1, description="threads that open and damage pictures ahead of the step")

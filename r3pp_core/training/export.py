@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.model.backbone import inference_dtype
 from r3pp_core.progress import Progress, silent
 from r3pp_core.training import checkpoints
+from r3pp_core.training.precision import current_device
 
 CODE_VERSION = "2"
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -40,6 +42,7 @@ def export(
     checkpoint = find_checkpoint(checkpoint_dir, best=best)
     manifest = checkpoints.verify(checkpoint)
     dtype = (dtype or "bfloat16") if merge else None
+    loaded_in = inference_dtype(current_device()[0])  # what one would answer with here
     config = {"step": manifest.counts["step"], **({"merged": dtype} if dtype else {})}
     request = Request("model/r3", CODE_VERSION, config, {"checkpoint": manifest.content_hash})
 
@@ -51,10 +54,10 @@ def export(
             for path in sorted(source.iterdir()):
                 copy = shutil.copytree if path.is_dir() else shutil.copyfile
                 copy(path, staging / path.name)
-        kept, written = _load(source, backbone_dir, None), _load(staging, backbone_dir, dtype)
+        kept, written = _load(source, backbone_dir, loaded_in), _load(staging, backbone_dir, dtype or loaded_in)
         difference, num_logits = _difference(kept, written), int(kept.numel())
-        allowed = TOLERANCE[dtype] * float(kept.abs().max()) if dtype else 0.0
-        if difference > allowed:
+        allowed = max(TOLERANCE[dtype], TOLERANCE[loaded_in]) * float(kept.abs().max()) if dtype else 0.0
+        if not difference <= allowed:
             raise R3Error(
                 f"the exported model's logits differ from the checkpoint's by {difference:.3g}, more than "
                 f"{allowed:.3g}; export again, or in a wider --dtype"
@@ -117,17 +120,13 @@ def _merge(source: Path, folder: Path, backbone_dir: Path | None, dtype: Dtype) 
     save_merged(_model(source, backbone_dir, dtype), folder, read_description(source)["made_from"])
 
 
-def _load(folder: Path, backbone_dir: Path | None, dtype: Dtype | None) -> Any:
-    """Probe logits of a saved model. `dtype` None: what one would answer with here."""
-    from r3pp_core.model.backbone import inference_dtype
-    from r3pp_core.training.precision import current_device
-
-    return _probe(_model(folder, backbone_dir, dtype or inference_dtype(current_device()[0])))
+def _load(folder: Path, backbone_dir: Path | None, dtype: str) -> Any:
+    """Probe logits of a saved model."""
+    return _probe(_model(folder, backbone_dir, dtype))
 
 
 def _model(folder: Path, backbone_dir: Path | None, dtype: str) -> Any:
     from r3pp_core.model.r3 import R3Model
-    from r3pp_core.training.precision import current_device
 
     return R3Model.from_pretrained(folder, backbone_dir, dtype, current_device()[0])
 

@@ -1,11 +1,13 @@
 """The processes of a run and what they tell each other. One process alone is a group too, and talks to nobody."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from r3pp_core.errors import R3Error
 
 T = TypeVar("T")
+LONGEST_WAIT = timedelta(hours=12)  # while one rank hashes a checkpoint; a rank that is lost ends all without it
 
 
 class Group:
@@ -20,7 +22,7 @@ class Group:
         if size > 1:
             from torch import distributed
 
-            self._channel = distributed.new_group(backend="gloo")
+            self._channel = distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
 
     @property
     def is_first(self) -> bool:

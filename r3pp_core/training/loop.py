@@ -16,6 +16,7 @@ from r3pp_core.training import checkpoints
 from r3pp_core.training.activations import NUM_STEPS, ActivationWatch
 from r3pp_core.training.ahead import Share, StepsAhead
 from r3pp_core.training.batches import RankStep
+from r3pp_core.training.capacity.check import message
 from r3pp_core.training.config import TrainConfig, require_supported
 from r3pp_core.training.log import Send, StepLog
 from r3pp_core.training.optimizer import set_rates
@@ -33,18 +34,20 @@ def train(
 ) -> Path:
     """Train to `max_steps` or until `should_stop()`, and return the last checkpoint.
 
-    `send(kind, **fields)` gets, on rank 0, "label_preview", "validation", "step", "checkpoint", and "done" or
+    `send(kind, **fields)` gets, on rank 0, "plan", "label_preview", "validation", "step", "checkpoint", and "done" or
     "stopped". Resuming gives the losses of never having stopped. Raises R3Error for bad input; what was trained is
     saved before that.
     """
     require_supported(config, world_size)
-    run = set_up(config, progress)
+    run = set_up(config, progress, lambda made: send("plan", **message(made)))
     final = _train(run, send, should_stop, progress)
     run.group.leave()  # not after an error: a peer that is gone would be waited for
     return final
 
 
 def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress: Progress) -> Path:
+    from torch import OutOfMemoryError
+
     config, group = run.config, run.group
     saved = _resume(run, progress)
     log = StepLog(config, send, progress, first_step=run.step, speaks=group.is_first)
@@ -63,8 +66,8 @@ def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress:
                 log.rejected(rejected)
                 log.validation(run.step, metrics)
             if saves:
+                saved = run.step  # a save that fails is not tried again
                 log.checkpoint(run.step, checkpoints.save(run, metrics))
-                saved = run.step
             if is_last:
                 break
             try:
@@ -79,6 +82,11 @@ def _train(run: Training, send: Send, should_stop: Callable[[], bool], progress:
                 watch = None
     except R3Error:
         if run.step and saved != run.step:
+            checkpoints.save(run, metrics)
+        raise
+    except OutOfMemoryError:
+        if run.step and saved != run.step and group.size == 1:  # other ranks know nothing of it
+            run.backend.zero_grad()
             checkpoints.save(run, metrics)
         raise
     finally:
@@ -129,6 +137,9 @@ def _resume(run: Training, progress: Progress) -> int | None:
     checkpoints.restore(found, run)
     if run.group.is_first:
         progress(f"training: goes on from {found}")
+        before, now = checkpoints.rows_a_step(found), run.rows_a_rank * run.group.size
+        if before != now:
+            progress(f"training: {now} rows a step from here on, {before} before: another number of ranks")
     return run.step
 
 
@@ -136,6 +147,8 @@ def _checkpoint_to_resume(run: Training, progress: Progress) -> Path | None:
     run_dir = run.config.run_dir
     run_dir.mkdir(parents=True, exist_ok=True)
     checkpoints.remove_unfinished(run_dir)
+    if run.config.resume != "never":
+        checkpoints.refuse_damaged(run_dir)
     newest = checkpoints.newest(run_dir)
     other = newest is not None and checkpoints.differences(newest, run)
     if run.config.resume == "never" or (run.config.resume == "match" and other):
@@ -153,6 +166,8 @@ def _take(run: Training, ahead: StepsAhead, log: StepLog) -> RankStep:
         part = ahead.take()
     except R3Error as met:
         error = met
+    except OSError as met:
+        error = R3Error(f"the rows of step {run.step} cannot be read: {met}")
     run.group.raise_together(error)
     told = run.group.gather((len(part.batches), part.rejected))
     rejected: list[RejectedRow] = [row for _, rows in told for row in rows]

@@ -7,6 +7,7 @@ from typing import Any
 
 FIRST_SCALE = 2.0**16
 GROWTH_INTERVAL = 2000
+LEAST_SCALE = 1.0  # gradients that overflow even unscaled will always do so
 
 
 class LossScaler:
@@ -24,8 +25,13 @@ class LossScaler:
             self.scale *= 2
             self._num_clean = 0
 
+    @property
+    def is_exhausted(self) -> bool:
+        return self.scale < LEAST_SCALE
+
     def state(self) -> dict[str, Any]:
         return {"scale": self.scale, "num_clean": self._num_clean}
 
     def load(self, state: dict[str, Any]) -> None:
-        self.scale, self._num_clean = float(state["scale"]), int(state["num_clean"])
+        """DeepSpeed's own scaler tells no count."""
+        self.scale, self._num_clean = float(state["scale"]), int(state.get("num_clean", 0))

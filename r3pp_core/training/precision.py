@@ -20,6 +20,11 @@ class Precision:
     loss_scaler: bool
     note: str | None = None
 
+    @property
+    def computes(self) -> str:
+        """The dtype of products."""
+        return self.autocast or self.weights
+
 
 def choose_precision(config: TrainConfig, device: str, capability: tuple[int, int] | None) -> Precision:
     """`capability` is the card's (None without one). bf16 below 8.0 is served as fp16 with a loss scaler.

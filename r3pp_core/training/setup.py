@@ -1,6 +1,8 @@
 """From a config to everything that the loop holds: model, optimizer, data, inputs' hashes."""
 
+import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from r3pp_core.model.storage import load_trained, read_description
 from r3pp_core.progress import Progress
 from r3pp_core.training.backends.registry import open_backend
 from r3pp_core.training.batches import Batcher
+from r3pp_core.training.capacity.check import check_fit
+from r3pp_core.training.capacity.plan import Plan, table
 from r3pp_core.training.config import TrainConfig
 from r3pp_core.training.group import Group
 from r3pp_core.training.order import MixedOrder, RowFile
@@ -54,8 +58,11 @@ class Training:
         return self.config.batch_size * self.config.grad_accum
 
 
-def set_up(config: TrainConfig, progress: Progress) -> Training:
-    """Load and build everything; deterministic from the config's seed. Raises R3Error for what cannot be loaded."""
+def set_up(config: TrainConfig, progress: Progress, tell_plan: Callable[[Plan], None] = lambda made: None) -> Training:
+    """Load and build everything; deterministic from the config's seed.
+
+    Raises R3Error for what cannot be loaded, and before anything large is, for a run that does not fit.
+    """
     import torch
 
     from r3pp_core.model.r3 import R3Model
@@ -71,13 +78,17 @@ def set_up(config: TrainConfig, progress: Progress) -> Training:
     val_rows = RowFile(Path(config.val_jsonl)) if config.eval_rows else None
     retriever = _retriever(config, precision.device)
     dims = (retriever.text_encoder.dim, retriever.image_encoder.dim) if retriever else (None, None)
+    r3 = config.resolved_r3(*dims)
+    made = backend.group.from_first(lambda: check_fit(config, r3, backend.group.size))
+    tell_plan(made)
+    say(table(made))
     say(f"training: loading {config.model_name} in {precision.weights} on {precision.device}")
     backbone = backend.load_backbone()
     torch.manual_seed(config.seed)
-    model = R3Model(backbone, config.resolved_r3(*dims))
+    model = R3Model(backbone, r3)
     if config.gradient_checkpointing:
         model.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    num_trainable = sum(parameter.numel() for parameter in model.trainable().values())
+    num_trainable = sum(math.prod(backend.shape(parameter)) for parameter in model.trainable().values())
     say(f"training: {num_trainable:,} trainable parameters, {len(train_rows)} rows of {', '.join(train_rows.names)}")
     backend.take(model)
     start = find_model(config.init_from) if config.init_from else None
@@ -97,7 +108,7 @@ def set_up(config: TrainConfig, progress: Progress) -> Training:
         train_rows=train_rows,
         val_rows=val_rows,
         order=MixedOrder(train_rows.codes, train_rows.names, config.mixing_alpha, config.seed),
-        inputs=_inputs(config, backbone.hash, start, retriever, precision.weights),
+        inputs=_inputs(config, backbone.hash, start, retriever, precision.computes),
     )
 
 

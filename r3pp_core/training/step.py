@@ -113,7 +113,7 @@ def _finish(
         if seen.not_finite:
             raise NonFiniteLossError(_message("loss", *seen.not_finite))
     update = backend.update()
-    if not update.is_done and not backend.may_skip:
+    if not update.is_done and (backend.is_scale_exhausted or not backend.may_skip):
         raise NonFiniteLossError(_message("gradient norm", update.grad_norm, row_ids))
     gate = [row for seen in ranks for row in seen.gate]
     errors = [error for seen in ranks for error in seen.errors]

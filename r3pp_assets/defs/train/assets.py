@@ -45,6 +45,7 @@ def checkpoint_r3(
     kinds={"safetensors"},
     owners=["team:models"],
     code_version=export_stage.CODE_VERSION,
+    pool="gpu",
 )
 def model_r3(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The checkpoint as one folder in the Hub's layout, reloaded and compared logit by logit."""

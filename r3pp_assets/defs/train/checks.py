@@ -9,7 +9,10 @@ CHECKPOINT = dg.AssetKey(["checkpoint", "r3"])
 
 
 @dg.asset_check(
-    asset=CHECKPOINT, blocking=True, description="The checkpoint loads with no missing and no unexpected weight."
+    asset=CHECKPOINT,
+    blocking=True,
+    pool="gpu",
+    description="The checkpoint loads with no missing and no unexpected weight.",
 )
 def loads_exactly(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     from r3pp_core.training.checks import load_problems
@@ -21,7 +24,10 @@ def loads_exactly(workspace: WorkspaceResource) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset=CHECKPOINT, blocking=True, description="The reloaded checkpoint says what the live model said when saved."
+    asset=CHECKPOINT,
+    blocking=True,
+    pool="gpu",
+    description="The reloaded checkpoint says what the live model said when saved.",
 )
 def equals_live_model(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     from r3pp_core.training.checks import live_problems
@@ -31,7 +37,9 @@ def equals_live_model(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     return problems_result(problems, "differences from the live model")
 
 
-@dg.asset_check(asset=CHECKPOINT, description="The trained backbone answers otherwise than the one it started from.")
+@dg.asset_check(
+    asset=CHECKPOINT, pool="gpu", description="The trained backbone answers otherwise than the one it started from."
+)
 def differs_from_base(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     from r3pp_core.training.checks import base_problems
 

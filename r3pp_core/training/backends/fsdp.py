@@ -117,6 +117,9 @@ def join_torchrun(device: str) -> Group:
 
 
 def _blocks(backbone: Any) -> list[Any]:
-    """The layers that are gathered one at a time."""
+    """What is gathered one at a time: layers, and the two large tables where they are two."""
     inside = backbone.model
-    return [*inside.visual.blocks, *inside.language_model.layers]
+    tables = [inside.language_model.embed_tokens, backbone.lm_head]
+    if tables[0].weight is tables[1].weight:
+        tables = []  # two modules cannot share a weight and be gathered apart
+    return [*inside.visual.blocks, *inside.language_model.layers, *tables]

@@ -1,9 +1,10 @@
 """One process that holds everything; and what the sharded backends do in the same way."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from r3pp_core.errors import R3Error
 from r3pp_core.model.backbone import Backbone, load_backbone
 from r3pp_core.model.tensor_files import StoredTensor, Unsharded
 from r3pp_core.training.config import TrainConfig
@@ -13,6 +14,7 @@ from r3pp_core.training.optimizer import build_optimizer
 from r3pp_core.training.precision import Precision, choose_precision, current_device
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+T = TypeVar("T")
 
 
 class Update(NamedTuple):
@@ -37,6 +39,12 @@ class SingleBackend(Unsharded):
 
     def _join(self) -> Group:
         return Group()
+
+    def from_first(self, work: Callable[[], T]) -> T:
+        return self.group.from_first(work)
+
+    def raise_together(self, error: R3Error | None) -> None:
+        self.group.raise_together(error)
 
     def load_backbone(self) -> Backbone:
         config = self.config
@@ -83,6 +91,11 @@ class SingleBackend(Unsharded):
     def may_skip(self) -> bool:
         """Whether a step may be skipped because scaled gradients overflowed."""
         return self.scaler is not None
+
+    @property
+    def is_scale_exhausted(self) -> bool:
+        """Whether gradients overflowed even where nothing is scaled any more."""
+        return self.scaler is not None and self.scaler.is_exhausted
 
     @property
     def computes_in_fp16(self) -> bool:
@@ -150,3 +163,11 @@ class SingleBackend(Unsharded):
     def local(self, tensor: Any) -> Any:
         """This rank's part."""
         return tensor
+
+    # What lies on this rank, for the memory plan.
+
+    def held_weights(self) -> list[Any]:
+        return list(self.model.parameters())
+
+    def held_gradients(self) -> list[Any]:
+        return [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]

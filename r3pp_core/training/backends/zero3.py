@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.model.backbone import Backbone, load_backbone, mean_norm, refuse_key_differences
-from r3pp_core.model.tensor_files import StoredTensor, open_tensors
+from r3pp_core.model.backbone import Backbone, load_backbone, mean_norm
+from r3pp_core.model.tensor_files import StoredTensor, open_tensors, refuse_differences
+from r3pp_core.training.backends.deepspeed_build import build_cpu_communication
 from r3pp_core.training.backends.deepspeed_config import resolved
 from r3pp_core.training.backends.fsdp import EMBEDDING, join_torchrun
 from r3pp_core.training.backends.single import MOMENTS, SingleBackend, Update
@@ -37,9 +38,10 @@ class Zero3Backend(SingleBackend):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        dtype = self.precision.autocast or self.precision.weights
+        dtype = self.precision.computes
         self.precision = replace(self.precision, weights=dtype, autocast=None, loss_scaler=False)
         self.scaler = None
+        self._is_scale_exhausted = False
         self._is_fp16 = dtype == "float16"
         self._deepspeed = resolved(config, self.size, dtype)
 
@@ -47,6 +49,8 @@ class Zero3Backend(SingleBackend):
         import deepspeed
 
         group = join_torchrun(self.device)
+        if self.device == "cpu":
+            build_cpu_communication()
         deepspeed.init_distributed(verbose=False)  # finds the processes joined
         return group
 
@@ -74,6 +78,10 @@ class Zero3Backend(SingleBackend):
     def may_skip(self) -> bool:
         return self._is_fp16
 
+    @property
+    def is_scale_exhausted(self) -> bool:
+        return self._is_scale_exhausted
+
     def forward(self, *inputs: Any) -> Any:
         return self.engine(*inputs)
 
@@ -87,7 +95,13 @@ class Zero3Backend(SingleBackend):
 
     def update(self) -> Update:
         """The engine clips and steps; it skips the step when a gradient is not finite."""
-        self.engine.step()
+        try:
+            self.engine.step()
+        except Exception as error:
+            if "minimum" not in str(error):  # DeepSpeed has no other name for it
+                raise
+            self._is_scale_exhausted = True
+            return Update(float("nan"), is_done=False)
         if self.engine.optimizer.overflow:
             return Update(float("nan"), is_done=False)
         return Update(float(self.engine.get_global_grad_norm()), is_done=True)
@@ -173,6 +187,15 @@ class Zero3Backend(SingleBackend):
             parameter.ds_tensor.data.copy_(self._values(Part(parameter, None)))
         self._gather_anew()
 
+    def held_weights(self) -> list[Any]:
+        parameters = list(self.model.parameters())
+        kept_whole = [one.data for one in parameters if one.data.numel() == one.ds_numel]
+        masters = self.engine.optimizer.fp32_partitioned_groups_flat
+        return [*(one.ds_tensor for one in parameters), *kept_whole, *masters]
+
+    def held_gradients(self) -> list[Any]:
+        return [self.engine.optimizer.grad_partitions_flat_buffer]
+
     # The teacher.
 
     def new_average(self, parameter: Any) -> Part:
@@ -206,9 +229,9 @@ def _load_partitioned(folder: Path, config: Any, dtype: str, device: str) -> tup
     import torch
     from transformers import Qwen3VLForConditionalGeneration
 
-    model, info = Qwen3VLForConditionalGeneration.from_pretrained(
-        folder, config=config, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+    model = Qwen3VLForConditionalGeneration.from_pretrained(
+        folder, config=config, dtype=getattr(torch, dtype), use_safetensors=True
     )
-    refuse_key_differences(str(folder), info["missing_keys"], info["unexpected_keys"])
     weights = open_tensors(sorted(folder.glob("*.safetensors")))
+    refuse_differences(str(folder), {name: weight.ds_shape for name, weight in model.named_parameters()}, weights)
     return model, mean_norm(weights[EMBEDDING].whole())

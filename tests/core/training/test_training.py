@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from r3pp_core.errors import R3Error
-from r3pp_core.training import checkpoints
+from r3pp_core.training import checkpoints, loop
 from r3pp_core.training.loop import train
 
 
@@ -46,6 +46,7 @@ def test_a_run_reports_its_steps_its_preview_and_its_end(small_run):
     told = []
     final = train(small_run(max_steps=2, eval_rows=2), send=lambda kind, **fields: told.append((kind, fields)))
     assert [kind for kind, _ in told] == [
+        "plan",
         "validation",
         "label_preview",
         "step",
@@ -54,10 +55,10 @@ def test_a_run_reports_its_steps_its_preview_and_its_end(small_run):
         "checkpoint",
         "done",
     ]
-    preview = told[1][1]["text"]
+    preview = told[2][1]["text"]
     assert preview.endswith("<|im_end|>»")
     assert "How many units" in preview.split("«")[0]
-    step = told[2][1]
+    step = told[3][1]
     names = {"step", "total_steps", "loss", "ce", "conf", "entropy", "align", "lr", "gate", "tokens_per_s"}
     assert names | {"memory_bytes", "seconds_left", "grad_norm"} <= set(step)
     assert told[-1][1]["checkpoint"] == str(final)
@@ -71,12 +72,66 @@ def test_the_newest_checkpoints_are_kept_and_hold_no_pickle(small_run):
     assert suffixes <= {".safetensors", ".json", ".jsonl", ".md"}
 
 
-def test_a_checkpoint_without_its_manifest_is_no_checkpoint(trained):
-    (trained.run_dir / "step_2" / "manifest.json").unlink()
-    (trained.run_dir / ".saving-step_3").mkdir()
-    assert checkpoints.newest(trained.run_dir) is None
+def test_what_a_killed_save_left_is_removed(trained):
+    for name in (".saving-step_3", ".removing-step_1"):
+        (trained.run_dir / name).mkdir()
     train(trained)
-    assert not (trained.run_dir / ".saving-step_3").exists()
+    assert not [path.name for path in trained.run_dir.iterdir() if path.name.startswith((".saving", ".removing"))]
+
+
+@pytest.mark.parametrize("resume", ["auto", "match"])
+def test_a_truncated_newest_checkpoint_is_not_passed_over_in_silence(small_run, resume):
+    """Its steps would be trained again and its folder replaced."""
+    config = small_run(save_every=1, max_steps=2, keep=2, resume=resume)
+    train(config)
+    weights = config.run_dir / "step_2" / "model" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(R3Error, match=r"step_2 is damaged: .*; remove it to go on from .*step_1$"):
+        train(config)
+    (config.run_dir / "step_1" / "manifest.json").unlink()
+    with pytest.raises(R3Error, match=r"step_2 is damaged: .*; remove it to start anew$"):
+        train(config)
+    assert weights.is_file()
+
+
+def test_a_new_start_moves_a_damaged_checkpoint_away(trained):
+    (trained.run_dir / "step_2" / "manifest.json").unlink()
+    train(trained.model_copy(update={"resume": "never"}))
+    assert (trained.run_dir / "replaced" / "step_2").is_dir()
+
+
+def test_rows_that_cannot_be_read_end_the_run_after_it_has_saved(small_run, monkeypatch):
+    config, step = small_run(save_every=100, max_steps=4), loop.StepsAhead.take
+    taken = []
+
+    def take(ahead):
+        taken.append(1)
+        if len(taken) == 3:
+            raise OSError(5, "Input/output error")
+        return step(ahead)
+
+    monkeypatch.setattr(loop.StepsAhead, "take", take)
+    with pytest.raises(R3Error, match=r"the rows of step 2 cannot be read: .*Input/output error"):
+        train(config)
+    assert checkpoints.newest(config.run_dir).name == "step_2"
+
+
+def test_a_card_that_runs_out_of_memory_loses_no_step(small_run, monkeypatch):
+    import torch
+
+    config, step = small_run(save_every=100, max_steps=4), loop.train_step
+    taken = []
+
+    def out_of_memory(*arguments):
+        taken.append(1)
+        if len(taken) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(config)
+    assert checkpoints.newest(config.run_dir).name == "step_2"
 
 
 @pytest.mark.parametrize("file", ["optimizer.safetensors", "model/adapter_model.safetensors"])
