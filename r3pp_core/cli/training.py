@@ -1,12 +1,13 @@
-"""train, export, recipe."""
+"""train, plan, export, recipe."""
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 from r3pp_core.cli.launching import add_launch_flags, launch_config
 from r3pp_core.cli.terminal import say, say_manifest
+from r3pp_core.errors import UsageError
 from r3pp_core.flags import add_config_flags, config_values, merged, validated
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES
@@ -20,12 +21,17 @@ from r3pp_core.workspace import Workspace
 
 def add_commands(commands: Any) -> None:
     command = commands.add_parser("train", help="train with retrieval and reconstruction")
-    command.add_argument("--recipe", help=f"start from one of {', '.join(RECIPES)}; flags win over it")
-    command.add_argument("--workspace", type=Path, default=Path("workspace"), help="where a recipe's paths lie")
-    command.add_argument("--config", type=Path, help="JSON file with a whole or partial config; flags win over it")
+    command.add_argument(
+        "--rehearse", action="store_true", help="two steps of the longest rows, saved and reloaded: memory, time, bytes"
+    )
     add_launch_flags(command)
-    add_config_flags(command, TrainConfig)
+    _add_train_config(command)
     command.set_defaults(handler=run_train)
+
+    command = commands.add_parser("plan", help="memory, hours and disk of a run, before anything is loaded")
+    command.add_argument("--gpus", help="for example 8xV100-32G (default: the cards of this machine)")
+    _add_train_config(command)
+    command.set_defaults(handler=run_plan)
 
     command = commands.add_parser("export", help="turn a checkpoint into one folder in the Hub's layout")
     command.add_argument("--checkpoint_dir", type=Path, required=True, help="a step_<n>, or a run's folder")
@@ -43,14 +49,47 @@ def add_commands(commands: Any) -> None:
     command.set_defaults(handler=run_recipe)
 
 
+def _add_train_config(command: ArgumentParser) -> None:
+    command.add_argument("--recipe", help=f"start from one of {', '.join(RECIPES)}; flags win over it")
+    command.add_argument("--workspace", type=Path, default=Path("workspace"), help="where a recipe's paths lie")
+    command.add_argument("--config", type=Path, help="JSON file with a whole or partial config; flags win over it")
+    add_config_flags(command, TrainConfig)
+
+
 def run_train(args: Namespace) -> None:
     from r3pp_core.launch import launcher_for
 
     config = train_config(args)
     require_supported(config, args.num_processes)
-    result = launcher_for(launch_config(args)).run(training_job(config), lambda message: None, say)
+    job = training_job(config, rehearse=args.rehearse)
+    result = launcher_for(launch_config(args)).run(job, lambda message: None, say)
     last = result.last_message or {}
+    if args.rehearse:
+        say(str(last.get("text", "rehearsal: stopped")))
+        return
     say(f"train: {'stopped' if result.stopped else 'done'} at step {last.get('step')}: {last.get('checkpoint')}")
+
+
+def run_plan(args: Namespace) -> None:
+    """Exit code 1 where the run does not fit."""
+    from r3pp_core.training.capacity.cards import parse_cards, present_cards
+    from r3pp_core.training.capacity.check import refuse_unfit
+    from r3pp_core.training.capacity.outline import QWEN3_VL_8B
+    from r3pp_core.training.capacity.plan import notes, plan, table
+
+    config = train_config(args)
+    cards = parse_cards(args.gpus) if args.gpus else present_cards()
+    if cards is None:
+        raise UsageError("plan: there is no card on this machine; name those that you have: --gpus 8xV100-32G")
+    if args.recipe not in (None, "sample") and not Path(config.model_name).exists():
+        say(f"plan: {config.model_name} is not there yet, so this is for {QWEN3_VL_8B}")
+        config = config.model_copy(update={"model_name": QWEN3_VL_8B})
+    require_supported(config, 1 if config.backend == "single" else cards.count)
+    made = plan(config, cards)
+    for note in notes(made):
+        say(note)
+    refuse_unfit(made)
+    say(table(made))
 
 
 def train_config(args: Namespace) -> TrainConfig:

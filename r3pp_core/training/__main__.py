@@ -14,7 +14,7 @@ from r3pp_core.training.flags import parse
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        config = parse(arguments)
+        config, rehearse = parse(arguments)
         require_supported(config, world_size())
         if config.backend != "single" and "RANK" not in os.environ:
             raise UsageError(
@@ -24,10 +24,16 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    return run_child(config.run_dir, lambda: _work(config))
+    return run_child(config.run_dir, lambda: _rehearse(config) if rehearse else _train(config))
 
 
-def _work(config: TrainConfig) -> None:
+def _rehearse(config: TrainConfig) -> None:
+    from r3pp_core.training.rehearsal import rehearse
+
+    rehearse(config, MessageWriter(config.run_dir).send, _to_stderr)
+
+
+def _train(config: TrainConfig) -> None:
     from r3pp_core.training.loop import train
 
     train(

@@ -4,23 +4,30 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from r3pp_core.errors import UsageError
 from r3pp_core.flags import OneSentenceParser, add_config_flags, config_values, merged, validated
 from r3pp_core.training.config import TrainConfig
 
 
-def parse(arguments: Sequence[str]) -> TrainConfig:
+class Asked(NamedTuple):
+    config: TrainConfig
+    rehearse: bool
+
+
+def parse(arguments: Sequence[str]) -> Asked:
     """Flags win over --config, --config over the defaults. Raises UsageError naming what does not fit."""
     parser = OneSentenceParser(prog="python -m r3pp_core.training", description="Train R3++.")
     parser.add_argument("--config", type=Path, help="JSON file with a whole or partial configuration")
+    parser.add_argument("--rehearse", action="store_true", help="two steps of the longest rows, saved and reloaded")
     # Launchers add this one; the rank is read from the environment.
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     add_config_flags(parser, TrainConfig)
     namespace = parser.parse_args(list(arguments))
     values = read_config(namespace.config) if namespace.config else {}
-    return validated(TrainConfig, merged(values, config_values(namespace, TrainConfig)))
+    config = validated(TrainConfig, merged(values, config_values(namespace, TrainConfig)))
+    return Asked(config, namespace.rehearse)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -57,8 +57,7 @@ def rehearse(config: TrainConfig, send: Send, progress: Progress) -> Rehearsed:
         run = set_up(trial, progress, plans.append)
         send("plan", **message(plans[0]))
         found = _measured(run)
-        if run.group.is_first:
-            progress(told(found, plans[0], config))
+        send("rehearsed", text=told(found, plans[0], config))
         run.group.gather(None)
         run.group.leave()
     return found

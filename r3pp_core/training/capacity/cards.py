@@ -70,6 +70,14 @@ def card_of(device_name: str, memory_bytes: int, capability: tuple[int, int]) ->
     return replace(nearest, name=device_name, memory_bytes=memory_bytes, capability=capability)
 
 
+def present_cards() -> Cards | None:
+    """The cards that this process sees, as those of its first; None where there is none."""
+    import torch
+
+    card = present_card()
+    return Cards(torch.cuda.device_count(), card) if card else None
+
+
 def present_card() -> Card | None:
     """The card that this process computes on, None where there is none."""
     import torch

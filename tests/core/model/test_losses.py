@@ -9,7 +9,7 @@ from prepared_rows import prepared_row
 from r3pp_core.model import losses
 from r3pp_core.model.collation import collate
 from r3pp_core.model.config import LossWeights
-from r3pp_core.model.modules import AdaptiveGate, mix
+from r3pp_core.model.modules import AdaptiveGate, EvidenceTokens, mix
 from r3pp_core.model.reconstruction import Reconstruction, step_means
 
 ALL = torch.ones(1, 3, dtype=torch.bool)
@@ -36,6 +36,24 @@ def test_negative_entropy_of_an_even_and_of_a_certain_gate():
     value.backward()
     assert float(value) == pytest.approx(-math.log(3) / 2, abs=1e-6)
     assert torch.isfinite(gate.grad).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_certain_gate_has_no_entropy_in_half_precision(dtype):
+    certain = torch.tensor([[0.0, 0.0, 1.0]], dtype=dtype)
+    assert float(losses.entropy(certain)) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_hit_without_weight_has_no_influence_in_half_precision(dtype):
+    torch.manual_seed(0)
+    tokens = EvidenceTokens(6, 8, 2, 10).to(dtype)
+    vectors = torch.randn(1, 3, 6).to(dtype)
+    weights = torch.tensor([[0.5, 0.5, 0.0]], dtype=dtype)
+    other = vectors.clone()
+    other[:, 2] = 50.0
+    g, norm = torch.ones(1, dtype=dtype), torch.ones((), dtype=dtype)
+    assert torch.equal(tokens(vectors, weights, g, norm), tokens(other, weights, g, norm))
 
 
 def test_the_router_is_asked_for_as_much_as_is_lost():

@@ -39,7 +39,7 @@ def tensor_files_writing() -> None:
 
 fail(os.environ["FAILING_SAVE"])
 try:
-    train(parse(["--config", sys.argv[1]]), world_size=2)
+    train(parse(["--config", sys.argv[1]]).config, world_size=2)
 except R3Error as error:
     sys.stdout.write(f"rank {rank}: {error}\n")
     sys.stdout.flush()

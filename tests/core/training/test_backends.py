@@ -109,6 +109,17 @@ def test_a_run_goes_on_with_other_ranks_and_another_backend(undisturbed, start, 
     assert steps_of(copy) == pytest.approx(steps_of(undisturbed[saved_by]), rel=1e-4)
 
 
+def test_in_bf16_too_a_run_goes_on_with_the_other_sharded_backend(start):
+    """What is held differs, what is computed in does not; a compiler's lock that a killed run left is no obstacle."""
+    from torch.utils.cpp_extension import _get_build_directory
+
+    Path(_get_build_directory("deepspeed_shm_comm", verbose=False), "lock").touch()
+    fields = {"use_lora": False, "bf16": True, "save_every": 2, "index_dir": None}
+    for backend, last in (("deepspeed", 2), ("fsdp", 4), ("deepspeed", 6)):
+        run_dir = start("bf16", backend, 2, max_steps=last, **fields)
+    assert sorted(steps_of(run_dir)) == [1, 2, 3, 4, 5, 6]
+
+
 def test_all_weights_may_be_trained_and_a_rank_without_a_row_runs_along(start, world, tmp_path):
     """Three rows of ten are too long for a prompt, so that in some steps a rank has none."""
     lines = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()]

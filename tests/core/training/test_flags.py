@@ -14,23 +14,23 @@ from r3pp_core.workspace import Workspace
 
 
 def test_dashes_and_underscores_are_the_same():
-    assert parse(["--train-jsonl", "a", "--batch_size=4", "--use-lora", "--bf16"]) == TrainConfig(
+    assert parse(["--train-jsonl", "a", "--batch_size=4", "--use-lora", "--bf16"]).config == TrainConfig(
         train_jsonl="a", batch_size=4, use_lora=True, bf16=True
     )
 
 
 def test_every_plain_field_has_a_flag_and_can_be_switched_off():
-    assert parse(["--no-use_lora"]).use_lora is False
-    assert parse(["--no_use_lora"]).use_lora is False
-    assert parse(["--index_dir", "i", "--text_encoder_dir", "t", "--image_encoder_dir", "c"]).index_dir == "i"
+    assert parse(["--no-use_lora"]).config.use_lora is False
+    assert parse(["--no_use_lora"]).config.use_lora is False
+    assert parse(["--index_dir", "i", "--text_encoder_dir", "t", "--image_encoder_dir", "c"]).config.index_dir == "i"
 
 
 def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path):
     whole = TrainConfig(lr=5e-4, max_steps=7).model_dump(mode="json")
     (tmp_path / "c.json").write_text(json.dumps(whole))
-    config = parse(["--config", str(tmp_path / "c.json"), "--max_steps", "9"])
+    config = parse(["--config", str(tmp_path / "c.json"), "--max_steps", "9"]).config
     assert (config.lr, config.max_steps) == (5e-4, 9)
-    assert parse(["--config", str(tmp_path / "c.json")]) == TrainConfig(lr=5e-4, max_steps=7)
+    assert parse(["--config", str(tmp_path / "c.json")]).config == TrainConfig(lr=5e-4, max_steps=7)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,10 @@ def test_a_recipe_is_one_whole_config_that_survives_json(name, tmp_path):
 def test_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(UsageError, match="sample, qwen3vl_8b_lora"):
         recipe("nonsense")
+
+
+@pytest.mark.parametrize("backend", ["fsdp", "deepspeed"])
+def test_a_sharded_backend_without_a_starter_is_refused(capsys, monkeypatch, backend):
+    monkeypatch.delenv("RANK", raising=False)
+    assert main(["--backend", backend]) == 2
+    assert "torchrun --nproc_per_node=N" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch  # noqa: TID253 - what is tested here is torch
 
+from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.progress import silent
 from r3pp_core.training.loss_scaler import FIRST_SCALE, GROWTH_INTERVAL, LossScaler
 from r3pp_core.training.setup import set_up
@@ -146,3 +147,16 @@ def test_without_fp16_nothing_is_scaled_and_nothing_may_be_skipped(small_run):
     assert backend.scaler is None
     assert backend.scaler_state() is None
     assert not backend.may_skip
+
+
+def test_deepspeeds_scale_is_taken_without_a_count():
+    scaler = LossScaler()
+    scaler.load({"scale": 512.0})
+    assert scaler.state() == {"scale": 512.0, "num_clean": 0}
+
+
+def test_gradients_that_overflow_unscaled_end_the_run_instead_of_skipping_for_ever(run):
+    run.backend.scaler.scale = 1.0
+    next(iter(run.model.trainable().values())).register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(NonFiniteLossError, match="the gradient norm is nan in the rows"):
+        train_step(run.backend, [batch_of(run, [1, 2])], run.config, run.teacher)

@@ -241,6 +241,16 @@ def test_an_export_reloads_with_the_checkpoints_logits(small_run, tmp_path, use_
     assert R3Model.from_pretrained(tmp_path / "exported").config.adapter == ("lora" if use_lora else "full")
 
 
+def test_an_export_whose_logits_are_no_numbers_is_refused(trained, tmp_path, monkeypatch):
+    """float16 overflows in some backbones, and NaN is more than nothing."""
+    from r3pp_core.training import export
+
+    monkeypatch.setattr(export, "_difference", lambda one, other: float("nan"))
+    with pytest.raises(R3Error, match="differ from the checkpoint's by nan"):
+        export.export(trained.run_dir, tmp_path / "out", merge=True, dtype="float16")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
 def test_exporting_from_a_folder_without_checkpoints_is_refused(tmp_path):
     from r3pp_core.training.export import export
 

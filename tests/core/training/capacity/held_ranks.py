@@ -10,7 +10,7 @@ from r3pp_core.training.capacity.check import check_fit
 from r3pp_core.training.flags import parse
 from r3pp_core.training.rehearsal import rehearse
 
-config = parse(["--config", sys.argv[1]])
+config = parse(["--config", sys.argv[1]]).config
 found = rehearse(config, lambda kind, **fields: None, lambda text: None)
 made = check_fit(config, config.resolved_r3(None, None), int(os.environ["WORLD_SIZE"]))
 if os.environ["RANK"] == "0":
