@@ -60,9 +60,10 @@ def run_train(args: Namespace) -> None:
     from r3pp_core.launch import launcher_for
 
     config = train_config(args)
-    require_supported(config, args.num_processes)
+    launch = launch_config(args, one_a_gpu=config.backend != "single")
+    require_supported(config, launch.num_processes)
     job = training_job(config, rehearse=args.rehearse)
-    result = launcher_for(launch_config(args)).run(job, lambda message: None, say)
+    result = launcher_for(launch).run(job, lambda message: None, say)
     last = result.last_message or {}
     if args.rehearse:
         say(str(last.get("text", "rehearsal: stopped")))

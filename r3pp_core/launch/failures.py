@@ -6,17 +6,44 @@ from typing import Any, Literal
 
 from r3pp_core.errors import R3Error
 
-FailureKind = Literal["bad_input", "out_of_memory", "non_finite_loss", "lost_rank", "error"]
+FailureKind = Literal[
+    "bad_input",
+    "out_of_memory",
+    "non_finite_loss",
+    "lost_rank",
+    "no_gpu",
+    "port_taken",
+    "disk_full",
+    "time_limit",
+    "error",
+]
 
 MAX_REASON_CHARS = 4000
 OUT_OF_MEMORY_TYPES = {"OutOfMemoryError", "MemoryError"}
-OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
+# In lower case, as the libraries write them; the first that occurs names the kind.
+PHRASES: dict[FailureKind, tuple[str, ...]] = {
+    "disk_full": ("no space left on device", "disk quota exceeded"),
+    "out_of_memory": ("out of memory", "can't allocate memory", "cannot allocate memory"),
+    "port_taken": ("eaddrinuse", "address already in use"),
+    "no_gpu": (
+        "no cuda gpus are available",
+        "found no nvidia driver",
+        "driver version is insufficient",
+        "no kernel image is available",
+        "invalid device ordinal",
+    ),
+}
+RETRY_HELPS: frozenset[FailureKind] = frozenset({"lost_rank", "port_taken", "time_limit", "error"})
 
 REMEDIES: dict[FailureKind, str] = {
     "bad_input": "correct the value that the message names",
     "out_of_memory": "lower --batch_size or --max_pixels, use --use_lora, or shard over more GPUs with --backend fsdp",
     "non_finite_loss": "look at the last losses in progress.jsonl, lower the learning rate, or use --bf16 for --fp16",
     "lost_rank": "look at `dmesg` (the system's out-of-memory killer sends SIGKILL), then run again to resume",
+    "no_gpu": "run `r3pp doctor`, which looks at the driver, the cards and torch's build for them",
+    "port_taken": "run again: another port is taken",
+    "disk_full": "free some space, lower --keep, or choose another --output_dir, then run again to resume",
+    "time_limit": "run again to resume from the checkpoint that was saved before it",
     "error": "the traceback is in the output above",
 }
 
@@ -37,7 +64,7 @@ class LaunchFailed(R3Error):  # noqa: N818 - the outcome of a launch, beside Job
     @property
     def retry_helps(self) -> bool:
         """Whether the same job may succeed when started again: the rest fails in the same way each time."""
-        return self.kind in ("lost_rank", "error")
+        return self.kind in RETRY_HELPS
 
 
 class NonFiniteLossError(R3Error):
@@ -75,12 +102,15 @@ def describe_lost(rank: int, exit_code: int) -> dict[str, Any]:
 def kind_of(failure: Mapping[str, Any]) -> FailureKind:
     if failure["error_type"] == "NonFiniteLossError":
         return "non_finite_loss"
-    if failure["user_error"]:
-        return "bad_input"
     if failure.get("signal"):
         return "lost_rank"
-    phrases = any(phrase in failure["message"].lower() for phrase in OUT_OF_MEMORY_PHRASES)
-    return "out_of_memory" if failure["error_type"] in OUT_OF_MEMORY_TYPES or phrases else "error"
+    if failure["error_type"] in OUT_OF_MEMORY_TYPES:
+        return "out_of_memory"
+    text = failure["message"].lower()
+    told = next((kind for kind, phrases in PHRASES.items() if any(phrase in text for phrase in phrases)), None)
+    if failure["user_error"]:
+        return "disk_full" if told == "disk_full" else "bad_input"
+    return told or "error"
 
 
 def root_cause(failures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -95,11 +125,16 @@ def root_cause(failures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | Non
     return killed if killed and kind_of(failures[0]) == "error" else failures[0]
 
 
-def launch_failed(name: str, exit_code: int, failures: Sequence[Mapping[str, Any]]) -> LaunchFailed:
-    """The error for a job that ended with `exit_code` (negative: the starter itself died by a signal)."""
+def launch_failed(
+    name: str, exit_code: int, failures: Sequence[Mapping[str, Any]], plan: Mapping[str, Any] | None = None
+) -> LaunchFailed:
+    """The error for a job that ended with `exit_code` (negative: the starter itself died by a signal).
+
+    `plan`: the job's "plan" message, which says what to do where memory ran out.
+    """
     cause = root_cause(failures)
     if cause is None and exit_code < 0:
-        lost = f"{name} failed: torchrun was killed by {signal.Signals(-exit_code).name}"
+        lost = f"{name} failed: its starter was killed by {signal.Signals(-exit_code).name}"
         return LaunchFailed(f"{lost}; {REMEDIES['lost_rank']}", "lost_rank", 1, None)
     if cause is None:
         silent = f"{name} ended with code {exit_code} before any rank said why; {REMEDIES['error']}"
@@ -110,4 +145,11 @@ def launch_failed(name: str, exit_code: int, failures: Sequence[Mapping[str, Any
     what = (
         cause["message"] if "signal" in cause else f"{cause['error_type']} on rank {cause['rank']}: {cause['message']}"
     )
-    return LaunchFailed(f"{name} failed: {what}; {REMEDIES[kind]}", kind, cause["exit_code"], cause)
+    remedy = memory_remedy(plan) if kind == "out_of_memory" and plan else REMEDIES[kind]
+    return LaunchFailed(f"{name} failed: {what}; {remedy}", kind, cause["exit_code"], cause)
+
+
+def memory_remedy(plan: Mapping[str, Any]) -> str:
+    """What needs less by the plan, and the plan itself."""
+    smaller = "; ".join(plan.get("smaller") or ())
+    return f"{f'less is needed with: {smaller}' if smaller else REMEDIES['out_of_memory']}\n{plan['table']}"

@@ -16,15 +16,18 @@ OnMessage = Callable[[Message], None]
 class LaunchConfig(BaseModel):
     """How a job is started; what it computes is in the job's own config.
 
-    `stop_grace_s` is the time that the job has for a clean end (saving a checkpoint) after a stop request.
-    `env` is added to the job's environment and wins over what the launcher sets by default.
+    `stop_grace_s` is the time that the job has for a clean end (saving a checkpoint) after a stop request; None: what
+    the job's own plan says. `gpus`: indices of those that may be used; None: all that are visible. `env` is added to
+    the job's environment and wins over what the launcher sets by default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     launcher: Literal["local", "slurm"] = "local"
+    starter: Literal["torchrun", "deepspeed"] = "torchrun"
     num_processes: int = Field(default=1, ge=1)
-    stop_grace_s: float = Field(default=60, ge=0)
+    gpus: tuple[int, ...] | None = None
+    stop_grace_s: float | None = Field(default=None, ge=0)
     poll_s: float = Field(default=0.5, gt=0)
     env: dict[str, str] = {}
 

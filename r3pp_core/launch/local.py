@@ -1,9 +1,8 @@
-"""LocalLauncher: torchrun on this machine, watched from start to end, with nothing left behind."""
+"""LocalLauncher: torchrun or deepspeed on this machine, watched from start to end, with nothing left behind."""
 
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -12,39 +11,37 @@ from contextlib import contextmanager
 from types import FrameType
 
 from r3pp_core.launch.failures import launch_failed, root_cause
+from r3pp_core.launch.gpus import chosen_gpus
 from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, Message, OnMessage
 from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, MessageReader
 from r3pp_core.launch.orphans import PARENT_VARIABLE
 from r3pp_core.launch.run_dir import clear_stop, refuse_if_held, request_stop
+from r3pp_core.launch.starters import starter_command
 from r3pp_core.launch.tree import ProcessTree
 from r3pp_core.progress import Progress
 
 TERM_GRACE_S = 5.0
+STOP_GRACE_S = 60.0  # for a job that has no plan
 
 
 class LocalLauncher:
-    """Starts a job with torchrun, for one process too, so that there is one way to start, watch and stop.
-
-    DeepSpeed jobs as well: its own starter sets the same variables, but does not say which rank was lost, and its
-    processes outlive it when it is killed.
+    """Starts a job with torchrun (or deepspeed, where the config says so), for one process too, so that there is one
+    way to start, watch and stop. torchrun serves DeepSpeed jobs as well, and says which rank was lost.
     """
 
     def __init__(self, config: LaunchConfig) -> None:
         self.config = config
 
     def command(self, job: Job) -> list[str]:
-        """`--standalone` lets torchrun's own store bind a free port, so two launches never meet on one."""
-        torchrun = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(self.config.num_processes)]
-        return [
-            *(sys.executable, "-m", "r3pp_core.launch.torchrun", str(job.run_dir)),
-            *(*torchrun, "--module", job.module, *job.args),
-        ]
+        """Raises UsageError for GPUs that are not there."""
+        return starter_command(self.config, job, chosen_gpus(self.config))
 
     def environment(self, launch_id: str) -> dict[str, str]:
         threads = max(1, len(os.sched_getaffinity(0)) // self.config.num_processes)
         defaults = {"OMP_NUM_THREADS": str(threads), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{TERM_GRACE_S:.0f}"}
         ours = {"PYTHONUNBUFFERED": "1", LAUNCH_ID_VARIABLE: launch_id, PARENT_VARIABLE: str(os.getpid())}
-        return {**defaults, **os.environ, **self.config.env, **ours}
+        gpus = {} if self.config.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(chosen_gpus(self.config))}
+        return {**defaults, **os.environ, **gpus, **self.config.env, **ours}
 
     def run(self, job: Job, on_message: OnMessage, progress: Progress) -> JobResult:
         """See Launcher.run. Must be called from a thread that lives until it returns: torchrun dies with it."""
@@ -61,7 +58,8 @@ class LocalLauncher:
                 process = subprocess.Popen(
                     command, env=self.environment(launch_id), stdin=subprocess.DEVNULL, start_new_session=True
                 )
-                progress(f"{job.name}: started {self.config.num_processes} processes under torchrun, pid {process.pid}")
+                started = f"started {self.config.num_processes} processes under {self.config.starter}"
+                progress(f"{job.name}: {started}, pid {process.pid}")
                 try:
                     self._watch(process, tree, relay, deadline=None)
                 except BaseException as error:
@@ -72,7 +70,7 @@ class LocalLauncher:
             exit_code = process.wait()
         relay.finish(job.name, progress)
         if exit_code != 0:
-            raise launch_failed(job.name, exit_code, relay.failures)
+            raise launch_failed(job.name, exit_code, relay.failures, relay.plan)
         return JobResult(
             launch_id=launch_id,
             exit_code=exit_code,
@@ -107,6 +105,8 @@ class LocalLauncher:
         """Ask for a clean end and give it its time; a second interrupt ends the wait."""
         request_stop(job.run_dir, f"the launcher was interrupted by {type(error).__name__}")
         grace_s = self.config.stop_grace_s
+        if grace_s is None:
+            grace_s = float((relay.plan or {}).get("stop_grace_s", STOP_GRACE_S))
         progress(f"{job.name}: stop requested ({type(error).__name__}), waiting up to {grace_s:g} s for a clean end")
         self._watch(process, tree, relay, deadline=time.monotonic() + grace_s)
         relay.finish(job.name, progress)
@@ -125,6 +125,7 @@ class _Relay:
         self.failures: list[Message] = []
         self.num_messages = 0
         self.last_message: Message | None = None
+        self.plan: Message | None = None
         self.stopped = False
 
     def poll(self) -> None:
@@ -134,6 +135,7 @@ class _Relay:
         events = [message for message in fresh if message["kind"] != "failed"]
         self.last_message = events[-1] if events else self.last_message
         self.stopped = self.stopped or any(message["kind"] == "stopped" for message in events)
+        self.plan = next((message for message in events if message["kind"] == "plan"), self.plan)
         for message in events:
             self._deliver(message)
 

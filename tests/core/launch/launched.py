@@ -58,6 +58,22 @@ def stubborn() -> None:
     time.sleep(600)
 
 
+def planned() -> None:
+    writer = MessageWriter(RUN_DIR)
+    writer.send("plan", table="", smaller=[], stop_grace_s=0.5)
+    writer.send("step", step=1)
+    time.sleep(60)
+
+
+def memory_after_plan() -> None:
+    MessageWriter(RUN_DIR).send("plan", table="the plan's table", smaller=["--use_lora", "--max_pixels 9"])
+    raise MemoryError("CUDA out of memory")
+
+
+def devices() -> None:
+    MessageWriter(RUN_DIR).send("step", devices=os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
 def bad_input() -> None:
     raise UsageError("max_pixels is 7, which is under one patch; give at least 784")
 
@@ -96,6 +112,9 @@ def main() -> None:
         steps,
         until_stopped,
         stubborn,
+        planned,
+        memory_after_plan,
+        devices,
         bad_input,
         memory_on_rank_1,
         killed_rank_1,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from r3pp_core.errors import UsageError
+from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.launch.failures import NonFiniteLossError, describe, describe_lost, launch_failed, root_cause
 from r3pp_core.launch.messages import MAX_MESSAGE_BYTES
 
@@ -16,6 +16,12 @@ from r3pp_core.launch.messages import MAX_MESSAGE_BYTES
         (describe(NonFiniteLossError("the loss is nan at step 3; lower lr"), 0), "non_finite_loss"),
         (describe(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 0), "out_of_memory"),
         (describe(RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1), "out_of_memory"),
+        (describe(OSError(28, "No space left on device"), 0), "disk_full"),
+        (describe(R3Error("cannot write x: [Errno 28] No space left on device; free some"), 0), "disk_full"),
+        (describe(R3Error("the word 'out of memory' in a row's text"), 0), "bad_input"),
+        (describe(RuntimeError("The server socket has failed to listen: EADDRINUSE"), 0), "port_taken"),
+        (describe(RuntimeError("No CUDA GPUs are available"), 0), "no_gpu"),
+        (describe(RuntimeError("CUDA error: no kernel image is available for execution on the device"), 0), "no_gpu"),
         (describe(KeyError("answer"), 0), "error"),
         (describe_lost(1, -9), "lost_rank"),
         (describe_lost(1, 3), "error"),

@@ -18,7 +18,6 @@ from r3pp_core.launch import (
     LaunchFailed,
     LocalLauncher,
     hold_run_dir,
-    launcher_for,
     local,
     request_stop,
     stop_requested,
@@ -34,9 +33,17 @@ def job(run_dir: Path, behaviour: str) -> Job:
     return Job(module="launched", args=[str(run_dir), behaviour], run_dir=run_dir, name="trial")
 
 
-def launcher(num_processes: int, stop_grace_s: float = 60, **variables: str) -> LocalLauncher:
+@pytest.fixture(params=["torchrun", "deepspeed"], autouse=True)
+def starter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test is run with both."""
+    monkeypatch.setenv("STARTER", request.param)
+    return str(request.param)
+
+
+def launcher(num_processes: int, stop_grace_s: float | None = 60, **variables: str) -> LocalLauncher:
+    config = {"num_processes": num_processes, "stop_grace_s": stop_grace_s, "poll_s": 0.05}
     env = {"PYTHONPATH": PYTHONPATH, **variables}
-    return LocalLauncher(LaunchConfig(num_processes=num_processes, stop_grace_s=stop_grace_s, poll_s=0.05, env=env))
+    return LocalLauncher(LaunchConfig(**config, env=env, starter=os.environ["STARTER"]))
 
 
 def interrupt(message: Message) -> None:
@@ -112,8 +119,8 @@ def test_a_killed_rank_is_the_cause_and_not_what_its_peer_raised(tmp_path: Path)
     assert (caught.value.kind, caught.value.retry_helps) == ("lost_rank", True)
 
 
-def test_killing_torchrun_takes_its_ranks_along(tmp_path: Path) -> None:
-    with pytest.raises(LaunchFailed, match="torchrun was killed by SIGKILL"):
+def test_killing_the_starter_takes_its_ranks_along(tmp_path: Path) -> None:
+    with pytest.raises(LaunchFailed, match="its starter was killed by SIGKILL"):
         launcher(2).run(job(tmp_path, "killed_agent"), lambda message: None, silent)
     assert len(rank_pids(tmp_path)) == 2
     assert not living(rank_pids(tmp_path))
@@ -134,7 +141,7 @@ def test_an_interrupt_asks_for_a_clean_end_and_is_raised_again(tmp_path: Path) -
 
 
 def test_ranks_that_ignore_everything_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchrun is told to be patient with them, so that it is the launcher that has to do it."""
+    """Their starter is patient with them, so that it is the launcher that has to do it."""
     monkeypatch.setattr(local, "TERM_GRACE_S", 0.5)
     patient = launcher(2, stop_grace_s=0.2, TORCH_ELASTIC_SHUTDOWN_TIMEOUT="600")
     told: list[str] = []
@@ -209,6 +216,39 @@ def test_the_command_is_a_list_that_keeps_odd_arguments_whole(tmp_path: Path) ->
     assert launcher(1).command(odd)[-3:] == ["--module", "launched", "a b; rm -rf $HOME"]
 
 
-def test_what_is_not_there_yet_is_refused_with_a_way_out() -> None:
-    with pytest.raises(UsageError, match="use --launcher local"):
-        launcher_for(LaunchConfig(launcher="slurm"))
+def test_the_plan_of_a_job_says_how_long_a_clean_end_may_take(tmp_path: Path) -> None:
+    """The rank would need a minute; its plan allows for less than a second."""
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        launcher(1, stop_grace_s=None).run(job(tmp_path, "planned"), interrupt_at_step, told.append)
+    assert "waiting up to 0.5 s" in "\n".join(told)
+
+
+def interrupt_at_step(message: Message) -> None:
+    if message["kind"] == "step":
+        raise KeyboardInterrupt
+
+
+def test_out_of_memory_comes_with_the_plan_and_with_what_needs_less(tmp_path: Path) -> None:
+    with pytest.raises(LaunchFailed, match="less is needed with: --use_lora; --max_pixels 9") as caught:
+        launcher(1).run(job(tmp_path, "memory_after_plan"), lambda message: None, silent)
+    assert str(caught.value).endswith("\nthe plan's table")
+
+
+def test_a_subset_of_the_gpus_is_all_that_the_ranks_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    config = launcher(2).config.model_copy(update={"gpus": (0, 2)})
+    seen: list[Message] = []
+    LocalLauncher(config).run(job(tmp_path, "devices"), seen.append, silent)
+    assert seen[0]["devices"] == "3,7"
+
+
+@pytest.mark.parametrize(("gpus", "said"), [((0, 3), "--gpus 3: this machine shows 3 GPUs"), ((1,), "names 1")])
+def test_gpus_that_are_not_there_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: tuple[int, ...], said: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    config = launcher(2).config.model_copy(update={"gpus": gpus})
+    with pytest.raises(UsageError, match=said):
+        LocalLauncher(config).run(job(tmp_path, "steps"), lambda message: None, silent)
+    assert not rank_pids(tmp_path)

@@ -1,4 +1,4 @@
-"""torchrun as a launcher starts it: `python -m r3pp_core.launch.torchrun RUN_DIR <torchrun's arguments>`.
+"""torchrun as a launcher starts it: `python -m r3pp_core.launch.torchrun_starter RUN_DIR <torchrun's arguments>`.
 
 The same torchrun, which besides dies with its launcher, reports a lost rank as a message instead of a traceback, and
 tells its ranks who it is. A wrapper in Python rather than `setpriv --pdeathsig`: it needs no system package, and it
