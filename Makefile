@@ -13,7 +13,7 @@ help:
 	@echo "make ui [PORT=3000]         the Dagster UI on 127.0.0.1"
 	@echo "make test                   unit and end-to-end tests"
 	@echo "make soak [ROUNDS=20]       the tests of faults (kills, damaged input) many times over"
-	@echo "make test-system            tests with a real browser (installs Debian packages, needs root)"
+	@echo "make test-system            tests with a real browser and a real Slurm (installs Debian packages, needs root)"
 	@echo "make lint                   ruff, mypy, import arrows"
 
 env: $(VENV)/.installed-$(FAISS)

@@ -5,9 +5,11 @@ exit code 2.
 """
 
 import argparse
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -121,3 +123,14 @@ def validated(config: type[C], values: dict[str, Any]) -> C:
         flag = ".".join(str(part) for part in first["loc"])
         got = f" (got {first['input']!r})" if not isinstance(first["input"], dict) else ""
         raise UsageError(f"--{flag}: {first['msg']}{got}" if flag else first["msg"]) from None
+
+
+def read_json_object(path: Path, named: str) -> dict[str, Any]:
+    """`named`: the flag or variable that named the file. Raises UsageError when it is no JSON object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{named} {path} is not a readable JSON file ({error})") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{named} {path} holds no JSON object")
+    return values

@@ -1,4 +1,4 @@
-"""The one place where the environment is read: R3PP_PROFILE, R3PP_ROOT, R3PP_SOURCE."""
+"""The one place where the environment is read: R3PP_PROFILE, R3PP_ROOT, R3PP_SOURCE, R3PP_LAUNCH."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,20 @@ import dagster as dg
 
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.flags import read_json_object
 from r3pp_core.profiles import profile_named
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
 
 def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
-    return {"workspace": workspace_from_environment(), "launcher": LauncherResource()}
+    return {"workspace": workspace_from_environment(), "launcher": launcher_from_environment()}
+
+
+def launcher_from_environment() -> LauncherResource:
+    """R3PP_LAUNCH names a JSON file with the resource's fields, so that no asset has to be touched."""
+    named = os.environ.get("R3PP_LAUNCH")
+    return LauncherResource(**read_json_object(Path(named), "R3PP_LAUNCH")) if named else LauncherResource()
 
 
 def workspace_from_environment() -> WorkspaceResource:

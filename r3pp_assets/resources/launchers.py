@@ -6,7 +6,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from r3pp_core.flags import validated
 from r3pp_core.launch import Job, JobResult, LaunchConfig, launcher_for
+from r3pp_core.launch.gpus import default_num_processes
 
 OBSERVED = ("step", "loss", "lr", "tokens_per_s", "memory_bytes", "seconds_left")
 MIN_SECONDS_BETWEEN_OBSERVATIONS = 5.0
@@ -15,22 +17,33 @@ MIN_SECONDS_BETWEEN_OBSERVATIONS = 5.0
 class LauncherResource(dg.ConfigurableResource):
     """How processes are started. One process goes through torchrun too, so that one and eight take the same path."""
 
-    launcher: str = Field(default="local", description="local")
-    num_processes: int = Field(default=1, description="processes on this machine, one a GPU")
-    stop_grace_s: float = Field(default=60.0, description="time to save a checkpoint after a stop request, seconds")
+    launcher: str = Field(default="local", description="local or slurm")
+    starter: str = Field(default="torchrun", description="torchrun or deepspeed")
+    num_processes: int | None = Field(
+        default=None, description="processes on a machine; empty: one, or one a GPU for a sharded backend"
+    )
+    gpus: list[int] | None = Field(default=None, description="indices of the GPUs that may be used; empty: all")
+    stop_grace_s: float | None = Field(
+        default=None, description="time to save a checkpoint after a stop request, seconds; empty: from the plan"
+    )
+    slurm: dict[str, Any] = Field(default={}, description="fields of SlurmConfig, for the launcher of that name")
 
-    @property
-    def launch_config(self) -> LaunchConfig:
-        return LaunchConfig.model_validate(self.model_dump(include={"launcher", "num_processes", "stop_grace_s"}))
+    def launch_config(self, *, one_a_gpu: bool = False) -> LaunchConfig:
+        """Raises UsageError for values that do not fit. `one_a_gpu`: where no number of processes was given."""
+        values = self.model_dump(include=set(LaunchConfig.model_fields))
+        if values["num_processes"] is None:
+            gpus = None if self.gpus is None else tuple(self.gpus)
+            values["num_processes"] = default_num_processes(gpus) if one_a_gpu and self.launcher == "local" else 1
+        return validated(LaunchConfig, values)
 
-    def run(self, context: dg.AssetExecutionContext, job: Job) -> tuple[JobResult, str]:
+    def run(self, context: dg.AssetExecutionContext, job: Job, config: LaunchConfig) -> tuple[JobResult, str]:
         """Run to the end and return the result with the label preview (one row with what is supervised, marked).
 
         Numbers of step messages become observations of the asset, at most one in five seconds. Cancelling the run
         asks the job to stop at the next step, waits, and leaves no process behind.
         """
         reporter = _Reporter(context)
-        result = launcher_for(self.launch_config).run(job, reporter.on_message, context.log.info)
+        result = launcher_for(config).run(job, reporter.on_message, context.log.info)
         return result, reporter.label_preview
 
 

@@ -8,13 +8,12 @@ from typing import Any
 from r3pp_core.cli.launching import add_launch_flags, launch_config
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.errors import UsageError
-from r3pp_core.flags import add_config_flags, config_values, merged, validated
+from r3pp_core.flags import add_config_flags, config_values, merged, read_json_object, validated
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES
 from r3pp_core.recipes.resolve import resolve
 from r3pp_core.training.config import TrainConfig, require_supported
 from r3pp_core.training.export import TOLERANCE, export
-from r3pp_core.training.flags import read_config
 from r3pp_core.training.job import training_job
 from r3pp_core.workspace import Workspace
 
@@ -61,7 +60,7 @@ def run_train(args: Namespace) -> None:
 
     config = train_config(args)
     launch = launch_config(args, one_a_gpu=config.backend != "single")
-    require_supported(config, launch.num_processes)
+    require_supported(config, launch.num_ranks)
     job = training_job(config, rehearse=args.rehearse)
     result = launcher_for(launch).run(job, lambda message: None, say)
     last = result.last_message or {}
@@ -95,7 +94,7 @@ def run_plan(args: Namespace) -> None:
 
 def train_config(args: Namespace) -> TrainConfig:
     """The recipe or the class's defaults, then --config, then flags."""
-    given = merged(read_config(args.config) if args.config else {}, config_values(args, TrainConfig))
+    given = merged(read_json_object(args.config, "--config") if args.config else {}, config_values(args, TrainConfig))
     if args.recipe:
         return resolve(args.recipe, RunPaths.of(Workspace(args.workspace)), given)
     return validated(TrainConfig, given)

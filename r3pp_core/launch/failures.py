@@ -128,13 +128,15 @@ def root_cause(failures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | Non
 def launch_failed(
     name: str, exit_code: int, failures: Sequence[Mapping[str, Any]], plan: Mapping[str, Any] | None = None
 ) -> LaunchFailed:
-    """The error for a job that ended with `exit_code` (negative: the starter itself died by a signal).
+    """The error for a job that ended with `exit_code` (a signal's number, negative or as a shell adds it to 128: the
+    starter itself was killed).
 
     `plan`: the job's "plan" message, which says what to do where memory ran out.
     """
     cause = root_cause(failures)
-    if cause is None and exit_code < 0:
-        lost = f"{name} failed: its starter was killed by {signal.Signals(-exit_code).name}"
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    if cause is None and number in set(signal.Signals):
+        lost = f"{name} failed: its starter was killed by {signal.Signals(number).name}"
         return LaunchFailed(f"{lost}; {REMEDIES['lost_rank']}", "lost_rank", 1, None)
     if cause is None:
         silent = f"{name} ended with code {exit_code} before any rank said why; {REMEDIES['error']}"

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 
 from r3pp_core.errors import UsageError
 from r3pp_core.launch.interface import LaunchConfig
@@ -32,6 +33,6 @@ def chosen_gpus(config: LaunchConfig) -> list[str]:
     return [visible[index] for index in config.gpus]
 
 
-def default_num_processes(gpus: tuple[int, ...] | None) -> int:
+def default_num_processes(gpus: Sequence[int] | None) -> int:
     """One a GPU; one process without any."""
     return max(1, len(visible_gpus()) if gpus is None else len(gpus))

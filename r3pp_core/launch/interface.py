@@ -13,6 +13,32 @@ Message = dict[str, Any]
 OnMessage = Callable[[Message], None]
 
 
+class SlurmConfig(BaseModel):
+    """A job as Slurm is asked for it. What is empty is left to the cluster's own defaults.
+
+    `setup`: lines of the job's script before the ranks start (modules, an environment). `submit_prefix`: put before
+    every command, for example ["ssh", "login1"]; the run's folder must then be the same on both sides.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nodes: int = Field(default=1, ge=1)
+    account: str | None = None
+    partition: str | None = None
+    qos: str | None = None
+    gres: str | None = None
+    constraint: str | None = None
+    cpus_per_task: int | None = Field(default=None, ge=1)
+    mem: str | None = None
+    time: str | None = Field(default=None, description="limit as Slurm writes it, for example 12:00:00")
+    warn_s: int = Field(default=120, ge=1, description="seconds before the limit at which the job saves and ends")
+    setup: list[str] = []
+    options: list[str] = Field(default=[], description="further #SBATCH options, each with its dashes")
+    submit_prefix: list[str] = []
+    python: str | None = Field(default=None, description="interpreter on the nodes; empty: this one")
+    poll_s: float = Field(default=30, gt=0, description="seconds between two questions to Slurm")
+
+
 class LaunchConfig(BaseModel):
     """How a job is started; what it computes is in the job's own config.
 
@@ -25,11 +51,16 @@ class LaunchConfig(BaseModel):
 
     launcher: Literal["local", "slurm"] = "local"
     starter: Literal["torchrun", "deepspeed"] = "torchrun"
-    num_processes: int = Field(default=1, ge=1)
+    num_processes: int = Field(default=1, ge=1, description="on each machine")
     gpus: tuple[int, ...] | None = None
     stop_grace_s: float | None = Field(default=None, ge=0)
     poll_s: float = Field(default=0.5, gt=0)
     env: dict[str, str] = {}
+    slurm: SlurmConfig = SlurmConfig()
+
+    @property
+    def num_ranks(self) -> int:
+        return self.num_processes * (self.slurm.nodes if self.launcher == "slurm" else 1)
 
 
 @dataclass(frozen=True)

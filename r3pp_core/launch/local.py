@@ -1,27 +1,21 @@
 """LocalLauncher: torchrun or deepspeed on this machine, watched from start to end, with nothing left behind."""
 
 import os
-import signal
 import subprocess
-import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
-from r3pp_core.launch.failures import launch_failed, root_cause
 from r3pp_core.launch.gpus import chosen_gpus
-from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, Message, OnMessage
+from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, OnMessage
 from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, MessageReader
 from r3pp_core.launch.orphans import PARENT_VARIABLE
 from r3pp_core.launch.run_dir import clear_stop, refuse_if_held, request_stop
 from r3pp_core.launch.starters import starter_command
 from r3pp_core.launch.tree import ProcessTree
+from r3pp_core.launch.watching import Relay, sigterm_raises
 from r3pp_core.progress import Progress
 
 TERM_GRACE_S = 5.0
-STOP_GRACE_S = 60.0  # for a job that has no plan
 
 
 class LocalLauncher:
@@ -50,10 +44,11 @@ class LocalLauncher:
         refuse_if_held(job.run_dir)
         clear_stop(job.run_dir)
         launch_id = uuid.uuid4().hex
-        relay = _Relay(MessageReader(job.run_dir, launch_id), on_message)
+        relay = Relay(MessageReader(job.run_dir, launch_id), on_message)
+        relay.skip_existing()
         tree = ProcessTree(launch_id)
         start = time.monotonic()
-        with _sigterm_raises():
+        with sigterm_raises():
             try:
                 process = subprocess.Popen(
                     command, env=self.environment(launch_id), stdin=subprocess.DEVNULL, start_new_session=True
@@ -69,19 +64,10 @@ class LocalLauncher:
                 _leave_nothing(tree, job, progress)
             exit_code = process.wait()
         relay.finish(job.name, progress)
-        if exit_code != 0:
-            raise launch_failed(job.name, exit_code, relay.failures, relay.plan)
-        return JobResult(
-            launch_id=launch_id,
-            exit_code=exit_code,
-            wall_s=time.monotonic() - start,
-            num_messages=relay.num_messages,
-            last_message=relay.last_message,
-            stopped=relay.stopped,
-        )
+        return relay.result(job.name, launch_id, exit_code, time.monotonic() - start)
 
     def _watch(
-        self, process: "subprocess.Popen[bytes]", tree: ProcessTree, relay: "_Relay", deadline: float | None
+        self, process: "subprocess.Popen[bytes]", tree: ProcessTree, relay: Relay, deadline: float | None
     ) -> None:
         """Until the process ends or `deadline` passes: remember its descendants and pass its messages on."""
         while deadline is None or time.monotonic() < deadline:
@@ -97,62 +83,19 @@ class LocalLauncher:
         self,
         process: "subprocess.Popen[bytes]",
         tree: ProcessTree,
-        relay: "_Relay",
+        relay: Relay,
         job: Job,
         error: BaseException,
         progress: Progress,
     ) -> None:
         """Ask for a clean end and give it its time; a second interrupt ends the wait."""
         request_stop(job.run_dir, f"the launcher was interrupted by {type(error).__name__}")
-        grace_s = self.config.stop_grace_s
-        if grace_s is None:
-            grace_s = float((relay.plan or {}).get("stop_grace_s", STOP_GRACE_S))
+        grace_s = relay.stop_grace_s(self.config)
         progress(f"{job.name}: stop requested ({type(error).__name__}), waiting up to {grace_s:g} s for a clean end")
         self._watch(process, tree, relay, deadline=time.monotonic() + grace_s)
         relay.finish(job.name, progress)
         ended = "stopped cleanly" if relay.stopped else "did not report a clean stop"
         progress(f"{job.name}: {ended}")
-
-
-class _Relay:
-    """Passes messages on as they come, and keeps failures back until it is known which one was the cause."""
-
-    def __init__(self, reader: MessageReader, on_message: OnMessage) -> None:
-        reader.skip_existing()
-        self._reader = reader
-        self._on_message = on_message
-        self._delivering = False
-        self.failures: list[Message] = []
-        self.num_messages = 0
-        self.last_message: Message | None = None
-        self.plan: Message | None = None
-        self.stopped = False
-
-    def poll(self) -> None:
-        fresh = self._reader.read()
-        self.num_messages += len(fresh)
-        self.failures += [message for message in fresh if message["kind"] == "failed"]
-        events = [message for message in fresh if message["kind"] != "failed"]
-        self.last_message = events[-1] if events else self.last_message
-        self.stopped = self.stopped or any(message["kind"] == "stopped" for message in events)
-        self.plan = next((message for message in events if message["kind"] == "plan"), self.plan)
-        for message in events:
-            self._deliver(message)
-
-    def finish(self, name: str, progress: Progress) -> None:
-        """Read what is left, and deliver the failure that caused the others."""
-        self.poll()
-        if cause := root_cause(self.failures):
-            self._deliver(dict(cause))
-        if self._reader.num_unreadable:
-            progress(f"{name}: {self._reader.num_unreadable} torn lines in progress.jsonl were passed over")
-
-    def _deliver(self, message: Message) -> None:
-        """A callback that was interrupted or raised is not called again: what it raised is already on its way up."""
-        if not self._delivering:
-            self._delivering = True
-            self._on_message(message)
-            self._delivering = False
 
 
 def _leave_nothing(tree: ProcessTree, job: Job, progress: Progress) -> None:
@@ -161,21 +104,3 @@ def _leave_nothing(tree: ProcessTree, job: Job, progress: Progress) -> None:
         progress(f"{job.name}: killed {killed} processes that did not end by themselves")
     if survivors:
         progress(f"{job.name}: processes {survivors} survive even SIGKILL (stuck in the kernel); look at the machine")
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit(143) while a job runs, unless someone (Dagster) has a handler of their own."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def leave(signum: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + signum)
-
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,15 +1,13 @@
 """The launcher that a config asks for."""
 
-from r3pp_core.errors import UsageError
 from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, Launcher, Message
 from r3pp_core.launch.local import LocalLauncher
+from r3pp_core.launch.slurm import SlurmLauncher
 from r3pp_core.progress import Progress
 
 
 def launcher_for(config: LaunchConfig) -> Launcher:
-    if config.launcher == "slurm":
-        raise UsageError("launcher 'slurm' is not there yet; use --launcher local on the machine that has the GPUs")
-    return LocalLauncher(config)
+    return SlurmLauncher(config) if config.launcher == "slurm" else LocalLauncher(config)
 
 
 def run_with_progress(config: LaunchConfig, job: Job, progress: Progress) -> JobResult:

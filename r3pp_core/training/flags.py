@@ -1,13 +1,11 @@
 """The training command line: a flag for each field of TrainConfig, and a whole config by --config FILE.json."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from r3pp_core.errors import UsageError
-from r3pp_core.flags import OneSentenceParser, add_config_flags, config_values, merged, validated
+from r3pp_core.flags import OneSentenceParser, add_config_flags, config_values, merged, read_json_object, validated
 from r3pp_core.training.config import TrainConfig
 
 
@@ -25,17 +23,6 @@ def parse(arguments: Sequence[str]) -> Asked:
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     add_config_flags(parser, TrainConfig)
     namespace = parser.parse_args(list(arguments))
-    values = read_config(namespace.config) if namespace.config else {}
+    values = read_json_object(namespace.config, "--config") if namespace.config else {}
     config = validated(TrainConfig, merged(values, config_values(namespace, TrainConfig)))
     return Asked(config, namespace.rehearse)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A whole or partial config. Raises UsageError when the file is no JSON object."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--config {path} is not a readable JSON file ({error})") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"--config {path} holds no JSON object")
-    return values

@@ -52,7 +52,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
                 paths.model_dir(encoder),
                 IndexConfig(**config.model_dump(exclude={"use_launcher"})),
                 context.log.info,
-                launch=launcher.launch_config if config.use_launcher else None,
+                launch=launcher.launch_config() if config.use_launcher else None,
             )
             return materialization(manifest, paths.indices_dir / kind, dict(manifest.details))
 

@@ -39,7 +39,7 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         with user_errors() as started:
             folder = workspace.paths.raw_dir(spec.name)
-            launch = launcher.launch_config if config.use_launcher else None
+            launch = launcher.launch_config() if config.use_launcher else None
             manifest = run_ocr(spec.name, folder, config, context.log.info, launch=launch)
             return materialization(
                 manifest,

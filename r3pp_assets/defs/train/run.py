@@ -54,10 +54,11 @@ def train_run(
     paths = RunPaths.of(workspace.paths)
     # An asset is never stopped by what an earlier config left behind: another run's checkpoints are set aside.
     resolved = resolve(name, paths, merged(config.changes(), {"run": run, "resume": "match"}))
-    require_supported(resolved, launcher.num_processes)
+    launch = launcher.launch_config(one_a_gpu=resolved.backend != "single")
+    require_supported(resolved, launch.num_ranks)
     changed = difference(name, paths, resolved)
     context.log.info(f"recipe {name}, changed: {json.dumps(changed) if changed else 'nothing'}")
-    result, label_preview = launcher.run(context, training_job(resolved))
+    result, label_preview = launcher.run(context, training_job(resolved), launch)
     if result.stopped:
         raise dg.Failure(
             description=f"training was asked to stop; what it had is saved in {resolved.run_dir}, run again to resume",

@@ -19,11 +19,13 @@ COMMANDS = [
     "download-models",
     "index",
     "train",
+    "plan",
     "export",
     "recipe",
     "evaluate",
     "ask",
     "preview",
+    "doctor",
     "demo",
     "ui",
 ]
