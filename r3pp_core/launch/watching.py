@@ -72,9 +72,13 @@ class Relay:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit(143) while a job runs, unless someone (Dagster) has a handler of their own."""
+    """Turn SIGTERM into SystemExit(143) while a job runs, unless someone (Dagster) has a handler of their own.
+
+    A SIGTERM that a script hands down as "ignored" is turned as well: a job must be stoppable.
+    """
+    before = signal.getsignal(signal.SIGTERM)
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if not in_main_thread or before not in (signal.SIG_DFL, signal.SIG_IGN):
         yield
         return
 
@@ -85,4 +89,4 @@ def sigterm_raises() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)

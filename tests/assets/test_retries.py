@@ -1,8 +1,9 @@
-"""What fails the same way each time is tried once, whatever the retry policy; a lost rank may be tried again."""
+"""What fails the same way each time is tried once, and so is what was cancelled; a lost rank is tried again."""
 
 import dagster as dg
 import pytest
 
+import r3pp_assets.failures
 from r3pp_assets.failures import user_errors
 from r3pp_assets.logging import failure_reason
 from r3pp_core.errors import R3Error, UsageError
@@ -10,10 +11,10 @@ from r3pp_core.launch.failures import NonFiniteLossError, describe, describe_los
 
 
 def attempts(error: R3Error) -> tuple[int, str]:
-    """How often an asset that raises `error` is tried under a policy of two retries, and what its failure says."""
+    """How often an asset that raises `error` is tried, and what its failure says."""
     tried = []
 
-    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=2))
+    @dg.asset
     def failing() -> None:
         tried.append(1)
         with user_errors():
@@ -37,7 +38,19 @@ def attempts(error: R3Error) -> tuple[int, str]:
     ],
     ids=["lost rank", "other error", "bad input", "out of memory", "non-finite loss", "stage's own error"],
 )
-def test_only_a_failure_that_a_retry_can_help_is_retried_and_all_keep_their_sentence(error, num_attempts):
+def test_only_a_failure_that_a_retry_can_help_is_retried_and_all_keep_their_sentence(error, num_attempts, monkeypatch):
+    monkeypatch.setattr(r3pp_assets.failures, "RETRY_DELAY_S", 0)
     tried, said = attempts(error)
     assert tried == num_attempts
     assert str(error) in said
+
+
+def test_no_asset_has_a_policy_that_would_start_a_cancelled_one_again():
+    from r3pp_assets.definitions import defs
+
+    assets = defs().resolve_asset_graph().assets_defs
+    policies = {
+        asset.node_def.name: getattr(asset.node_def, "retry_policy", None) for asset in assets if asset.is_executable
+    }
+    assert len(policies) > 20
+    assert not any(policies.values())

@@ -9,7 +9,6 @@ from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.training import export as export_stage
 
 TRAINING_CODE_VERSION = "3"
-RESUME = dg.RetryPolicy(max_retries=2, delay=15)  # after a lost rank: from the newest checkpoint
 
 
 @dg.asset(
@@ -26,7 +25,6 @@ RESUME = dg.RetryPolicy(max_retries=2, delay=15)  # after a lost rank: from the 
     owners=["team:models"],
     code_version=TRAINING_CODE_VERSION,
     pool="gpu",
-    retry_policy=RESUME,
 )
 def checkpoint_r3(
     context: dg.AssetExecutionContext,

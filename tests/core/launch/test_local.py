@@ -162,10 +162,10 @@ launcher.run(t.job(run_dir, sys.argv[2]), lambda message: (run_dir / "seen").tou
 """
 
 
-def start_launcher(run_dir: Path, behaviour: str) -> "subprocess.Popen[bytes]":
-    """A launcher in a process of its own, once both ranks run."""
+def start_launcher(run_dir: Path, behaviour: str, *before: str) -> "subprocess.Popen[bytes]":
+    """A launcher in a process of its own, once both ranks run. `before`: a command that starts the rest."""
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
-    process = subprocess.Popen([sys.executable, "-c", START, str(run_dir), behaviour], env=environment)
+    process = subprocess.Popen([*before, sys.executable, "-c", START, str(run_dir), behaviour], env=environment)
     while not ((run_dir / "seen").exists() and len(rank_pids(run_dir)) == 2):
         assert process.poll() is None
         time.sleep(0.05)
@@ -182,8 +182,9 @@ def test_kill_9_of_the_launcher_leaves_no_process(tmp_path: Path, behaviour: str
     assert not wait_until_gone(tree)
 
 
-def test_sigterm_to_the_launcher_is_a_clean_stop(tmp_path: Path) -> None:
-    process = start_launcher(tmp_path, "until_stopped")
+@pytest.mark.parametrize("before", [(), ("env", "--ignore-signal=TERM")], ids=["", "ignored in its parent"])
+def test_sigterm_to_the_launcher_is_a_clean_stop(tmp_path: Path, before: tuple[str, ...]) -> None:
+    process = start_launcher(tmp_path, "until_stopped", *before)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
     assert b'"kind":"stopped"' in (tmp_path / "progress.jsonl").read_bytes()
