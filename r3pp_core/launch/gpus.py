@@ -27,9 +27,9 @@ def chosen_gpus(config: LaunchConfig) -> list[str]:
     if config.gpus is None:
         return visible
     if missing := [index for index in config.gpus if not 0 <= index < len(visible)]:
-        raise UsageError(f"--gpus {missing[0]}: this machine shows {len(visible)} GPUs, counted from 0")
+        raise UsageError(f"GPU {missing[0]} is not here: this machine shows {len(visible)} GPUs, counted from 0")
     if len(config.gpus) < config.num_processes:
-        raise UsageError(f"{config.num_processes} processes need a GPU each, --gpus names {len(config.gpus)}")
+        raise UsageError(f"{config.num_processes} processes need a GPU each, the choice names {len(config.gpus)}")
     return [visible[index] for index in config.gpus]
 
 

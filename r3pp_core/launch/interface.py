@@ -33,7 +33,7 @@ class SlurmConfig(BaseModel):
     time: str | None = Field(default=None, description="limit as Slurm writes it, for example 12:00:00")
     warn_s: int = Field(default=120, ge=1, description="seconds before the limit at which the job saves and ends")
     setup: list[str] = []
-    options: list[str] = Field(default=[], description="further #SBATCH options, each with its dashes")
+    options: list[str] = Field(default=[], description="further options of sbatch, each with its dashes")
     submit_prefix: list[str] = []
     python: str | None = Field(default=None, description="interpreter on the nodes; empty: this one")
     poll_s: float = Field(default=30, gt=0, description="seconds between two questions to Slurm")

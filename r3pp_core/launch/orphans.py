@@ -14,8 +14,11 @@ def die_with_parent(death_signal: signal.Signals = signal.SIGTERM) -> None:
     """Have the kernel send `death_signal` to this process when the thread that started it ends.
 
     A parent that died before this call would never be noticed, so the parent is looked at once more afterwards: it
-    must not have changed, and where PARENT_VARIABLE names a process, that one must still be an ancestor.
+    must not have changed, and where PARENT_VARIABLE names a process, that one must still be an ancestor. A signal that
+    was handed down as "ignored" (by a script, by a job that runs in the background) is taken back to its default.
     """
+    if death_signal != signal.SIGKILL and signal.getsignal(death_signal) is signal.SIG_IGN:
+        signal.signal(death_signal, signal.SIG_DFL)
     parent = os.getppid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:

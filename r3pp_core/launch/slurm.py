@@ -75,6 +75,8 @@ class SlurmLauncher:
                 self._stop(watch, error)
                 raise
         relay.finish(job.name, progress)
+        if watch.ending:
+            raise watch.ending
         if relay.stopped and exit_code == 0 and TIME_LIMIT in _text(stop_file(job.run_dir)):
             sentence = f"{job.name}: Slurm's time limit came; what it had is saved, run again to resume"
             raise LaunchFailed(sentence, "time_limit", 1, None)
@@ -111,21 +113,22 @@ class SlurmLauncher:
         path = job.run_dir / "slurm.sh"
         path.write_text(self.script(job, record), encoding="utf-8")
         _write_record(job.run_dir, record)  # before it is submitted: a launcher that is lost here is found by name
-        done = self.command("sbatch", "--parsable", str(path))
+        done = self.command("sbatch", *self.options(job, record), str(path))
         if done.returncode != 0:
             raise R3Error(f"{job.name}: sbatch refused the job: {done.stderr.strip()}")
         record = record._replace(job_id=done.stdout.strip().split(";")[0])
         _write_record(job.run_dir, record)
         return record, relay
 
-    def script(self, job: Job, record: Record) -> str:
-        """What Slurm runs on the first node; `srun` starts one torchrun on each."""
-        slurm, run_dir = self.slurm, shlex.quote(str(job.run_dir))
+    def options(self, job: Job, record: Record) -> list[str]:
+        """Of sbatch. Given as arguments and not in the script, where a folder's name may be cut at its spaces."""
+        slurm = self.slurm
+        output = str(job.run_dir / "slurm-").replace("%", "%%") + "%j.out"
         wanted = {
             "job-name": record.name,
             "nodes": slurm.nodes,
             "ntasks-per-node": 1,
-            "output": f"{job.run_dir}/slurm-%j.out",
+            "output": output,
             "open-mode": "append",
             "signal": f"B:USR1@{slurm.warn_s}",
             "account": slurm.account,
@@ -137,6 +140,12 @@ class SlurmLauncher:
             "mem": slurm.mem,
             "time": slurm.time,
         }
+        given = [f"--{name}={value}" for name, value in wanted.items() if value is not None]
+        return ["--parsable", "--requeue", *given, *slurm.options]
+
+    def script(self, job: Job, record: Record) -> str:
+        """What Slurm runs on the first node; `srun` starts one torchrun on each."""
+        slurm, run_dir = self.slurm, shlex.quote(str(job.run_dir))
         python = slurm.python or sys.executable
         ranks = ["--nnodes", str(slurm.nodes), "--nproc-per-node", str(self.config.num_processes)]
         starter = [python, "-m", "r3pp_core.launch.torchrun_starter", str(job.run_dir), *ranks]
@@ -144,9 +153,6 @@ class SlurmLauncher:
         return "\n".join(
             [
                 "#!/bin/bash",
-                *(f"#SBATCH --{name}={value}" for name, value in wanted.items() if value is not None),
-                "#SBATCH --requeue",
-                *(f"#SBATCH {option}" for option in slurm.options),
                 f"unset {PARENT_VARIABLE}",
                 *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
                 *slurm.setup,
@@ -247,9 +253,10 @@ class _Watch:
         self._shown = 0
         self._told = ""
         self._asked = -float("inf")
+        self.ending: R3Error | None = None
 
     def until_end(self, deadline: float | None) -> int:
-        """The job's exit code, or 1 where `deadline` passes before. Raises R3Error for a job that was cancelled."""
+        """The job's exit code; 1 where `deadline` passes before, or where Slurm ended it: `ending` says how."""
         ended = exit_file(self.job.run_dir, self.record)
         while deadline is None or time.monotonic() < deadline:
             self.relay.poll()
@@ -262,18 +269,19 @@ class _Watch:
                 self._tell(state)
                 if state.state not in ACTIVE and state.state != "UNKNOWN" and not _text(ended):
                     self._show_output()
-                    return self._ended_as(state)
+                    self.relay.poll()
+                    self.ending = self._ended_as(state)
+                    return 0 if state.state == "COMPLETED" else 1
             time.sleep(self.launcher.config.poll_s)
         return 1
 
-    def _ended_as(self, state: State) -> int:
+    def _ended_as(self, state: State) -> R3Error | None:
         """Of a job whose script could not say how it ended."""
         name, job_id = self.job.name, self.record.job_id
-        self.relay.poll()
         if state.state == "CANCELLED":
-            raise R3Error(f"{name}: Slurm job {job_id} was cancelled; run again to resume")
+            return R3Error(f"{name}: Slurm job {job_id} was cancelled; run again to resume")
         if state.state == "TIMEOUT":
-            raise LaunchFailed(
+            return LaunchFailed(
                 f"{name}: Slurm's time limit ended job {job_id}; run again to resume, or give slurm.time and "
                 "slurm.warn_s more",
                 "time_limit",
@@ -282,11 +290,11 @@ class _Watch:
             )
         if state.state == "OUT_OF_MEMORY":
             lost = {"error_type": "MemoryError", "message": "Slurm ended the job out of memory", "user_error": False}
-            raise launch_failed(name, 1, [{**lost, "exit_code": 1, "rank": 0}], self.relay.plan)
+            return launch_failed(name, 1, [{**lost, "exit_code": 1, "rank": 0}], self.relay.plan)
         if state.state != "COMPLETED" and not self.relay.failures:
             sentence = f"{name}: Slurm job {job_id} ended as {state}; look at {self._output}, then run again to resume"
-            raise LaunchFailed(sentence, "lost_rank", 1, None)
-        return 0 if state.state == "COMPLETED" else 1
+            return LaunchFailed(sentence, "lost_rank", 1, None)
+        return None
 
     def _tell(self, state: State) -> None:
         if str(state) != self._told:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a launcher started under nohup may hand down "ignored"
     die_with_parent(signal.SIGTERM)
     os.environ[PARENT_VARIABLE] = str(os.getpid())
 

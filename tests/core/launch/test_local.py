@@ -244,7 +244,9 @@ def test_a_subset_of_the_gpus_is_all_that_the_ranks_see(tmp_path: Path, monkeypa
     assert seen[0]["devices"] == "3,7"
 
 
-@pytest.mark.parametrize(("gpus", "said"), [((0, 3), "--gpus 3: this machine shows 3 GPUs"), ((1,), "names 1")])
+@pytest.mark.parametrize(
+    ("gpus", "said"), [((0, 3), "GPU 3 is not here: this machine shows 3 GPUs"), ((1,), "names 1")]
+)
 def test_gpus_that_are_not_there_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: tuple[int, ...], said: str
 ) -> None:

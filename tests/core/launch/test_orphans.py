@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -25,10 +26,43 @@ def test_a_rank_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     rank = psutil.Process(int((tmp_path / "rank_0.pid").read_text()))
     starter.kill()
     starter.wait()
+    assert_ends(rank)
+
+
+def assert_ends(process: psutil.Process) -> None:
     deadline = time.monotonic() + 20
-    while rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+WORKERS = """
+import os
+import sys
+import time
+from pathlib import Path
+from r3pp_core.ingest.workers import worker_pool
+pool = worker_pool(1)
+pid = pool.submit(os.getpid).result()
+pool.submit(time.sleep, 600)
+Path(sys.argv[1]).write_text(str(pid))
+input()
+"""
+
+
+def test_a_worker_ends_with_its_parent_even_where_sigterm_was_handed_down_as_ignored(tmp_path: Path) -> None:
+    found = tmp_path / "pid"
+    script = tmp_path / "main.py"
+    script.write_text(f"if __name__ == '__main__':\n{textwrap.indent(WORKERS, '    ')}")
+    command = ["env", "--ignore-signal=TERM", sys.executable, str(script), str(found)]
+    parent = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE)
+    while not (found.exists() and found.read_text()):
+        assert parent.poll() is None
+        time.sleep(0.01)
+    worker = psutil.Process(int(found.read_text()))
+    parent.kill()
+    parent.wait()
+    assert_ends(worker)
 
 
 def test_a_rank_whose_starter_is_gone_already_does_not_begin(tmp_path: Path) -> None:
