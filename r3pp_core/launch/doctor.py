@@ -130,7 +130,7 @@ def _of_cards(machine: Machine) -> list[Finding]:
         return [Finding("blocker", f"{built}; the driver shows {machine.driver_gpus} GPUs, torch none", remedy)]
     found = [Finding("ok", f"{built}; {len(machine.gpus)} GPUs")]
     for number, gpu in enumerate(machine.gpus):
-        name = f"GPU {number}: {gpu.name}, {gpu.memory_bytes / GB:.0f} GB, sm_{gpu.capability[0]}{gpu.capability[1]}"
+        name = f"GPU {number}: {gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB, sm_{gpu.capability[0]}{gpu.capability[1]}"
         if not _is_served(gpu.capability, machine.architectures):
             served = ", ".join(machine.architectures)
             remedy = f"this torch has code for {served}; see docs/8x-v100.md for one that has"
