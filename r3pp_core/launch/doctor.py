@@ -130,7 +130,8 @@ def _of_cards(machine: Machine) -> list[Finding]:
         return [Finding("blocker", f"{built}; the driver shows {machine.driver_gpus} GPUs, torch none", remedy)]
     found = [Finding("ok", f"{built}; {len(machine.gpus)} GPUs")]
     for number, gpu in enumerate(machine.gpus):
-        name = f"GPU {number}: {gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB, sm_{gpu.capability[0]}{gpu.capability[1]}"
+        version = "".join(map(str, gpu.capability))
+        name = f"GPU {number}: {gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB, sm_{version}"
         if not _is_served(gpu.capability, machine.architectures):
             served = ", ".join(machine.architectures)
             remedy = f"this torch has code for {served}; see docs/8x-v100.md for one that has"
@@ -142,9 +143,9 @@ def _of_cards(machine: Machine) -> list[Finding]:
     if len({gpu.name for gpu in machine.gpus}) > 1:
         found.append(Finding("note", "the GPUs differ", "choose equal ones with --use_gpus: the slowest sets the pace"))
     if len(machine.gpus) > 1:
-        version = ".".join(map(str, machine.nccl)) if machine.nccl else None
+        nccl = ".".join(map(str, machine.nccl)) if machine.nccl else None
         lacks = Finding("blocker", "torch has no NCCL, which several GPUs need", "install torch's own wheel")
-        found.append(Finding("ok", f"NCCL {version}") if version else lacks)
+        found.append(Finding("ok", f"NCCL {nccl}") if nccl else lacks)
     return found
 
 

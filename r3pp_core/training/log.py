@@ -105,14 +105,16 @@ class StepLog:
     def _write(self, kind: str, fields: dict[str, Any]) -> None:
         with self.path.open("ab") as file:
             file.write(orjson.dumps({"kind": kind, **fields}, option=orjson.OPT_APPEND_NEWLINE))
-        if self._tensorboard is None:
-            from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter
+        from tensorboardX.proto.summary_pb2 import Summary
 
+        if self._tensorboard is None:
             # What an interrupted run wrote beyond its last checkpoint is dropped by the viewer.
             folder = self.path.parent / "tensorboard"
             self._tensorboard = SummaryWriter(str(folder), purge_step=self.first_step + 1)
-        for tag, value in _scalars(fields, f"{kind}/").items():
-            self._tensorboard.add_scalar(tag, value, fields["step"])
+        # One event for all of them: `add_scalar` writes one for each, which takes eight times as long.
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(fields, f"{kind}/").items()]
+        self._tensorboard.file_writer.add_summary(Summary(value=values), fields["step"])
 
     def send(self, kind: str, **fields: Any) -> None:
         if not self.speaks:

@@ -110,3 +110,24 @@ def test_a_merged_export_is_a_whole_backbone_that_says_the_same(trained, world, 
 def test_a_dtype_without_merging_is_refused(trained, tmp_path):
     with pytest.raises(UsageError, match="is for --merge"):
         export(trained.run_dir, tmp_path / "out", dtype="float16")
+
+
+def test_tensorboard_has_every_number_of_every_step(trained, losses_of):
+    (file,) = (trained.run_dir / "tensorboard").glob("events.*")
+    found = {}
+    for event in events_of(file.read_bytes()):
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = value.simple_value
+    losses = losses_of(trained.run_dir)
+    assert found["step/loss"] == {step: pytest.approx(loss) for step, loss in losses.items()}
+    assert set(found["step/lr"]) == set(losses)
+
+
+def events_of(data):
+    """A record is its length (8 bytes), that length's checksum (4), the event, and its checksum (4)."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        yield Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
