@@ -11,6 +11,7 @@ from r3pp_core.launch import Job, JobResult, LaunchConfig, launcher_for
 from r3pp_core.launch.gpus import default_num_processes
 
 OBSERVED = ("step", "loss", "lr", "tokens_per_s", "memory_bytes", "seconds_left")
+USE_LAUNCHER = "done by the launcher's ranks, not by this process; empty: where the launcher has several"
 MIN_SECONDS_BETWEEN_OBSERVATIONS = 5.0
 
 
@@ -35,6 +36,16 @@ class LauncherResource(dg.ConfigurableResource):
             gpus = None if self.gpus is None else tuple(self.gpus)
             values["num_processes"] = default_num_processes(gpus) if one_a_gpu and self.launcher == "local" else 1
         return validated(LaunchConfig, values)
+
+    def for_shards(self, use_launcher: bool | None) -> LaunchConfig | None:
+        """For a stage that can do its work in this process as well: None says that it should.
+
+        Where `use_launcher` is empty, ranks are started where the resource has several, or another machine's.
+        """
+        if use_launcher is None:
+            config = self.launch_config()
+            return config if config.num_ranks > 1 or config.launcher != "local" else None
+        return self.launch_config(one_a_gpu=True) if use_launcher else None
 
     def run(self, context: dg.AssetExecutionContext, job: Job, config: LaunchConfig) -> tuple[JobResult, str]:
         """Run to the end and return the result with the label preview (one row with what is supervised, marked).

@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from r3pp_core.cli.launching import add_launch_flags, launch_if_many
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.flags import add_config_flags, config_from
@@ -22,6 +23,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--heading", help="a line above the scores")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, EvaluateConfig)
+    add_launch_flags(command)
     command.set_defaults(handler=run_evaluate)
 
 
@@ -34,12 +36,13 @@ def run_evaluate(args: Namespace) -> None:
     config = config_from(args, EvaluateConfig)
     subject = r3_subject(args.checkpoint_dir, args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
     tables = (args.val_jsonl, args.image_root)
-    say_manifest(evaluate(subject, *tables, args.out_dir / "r3", config, say, force=args.force))
-    backbone, like = args.model_name or Path(subject.model.backbone_name), subject.model.config
+    launch = launch_if_many(args)
+    assert subject.places is not None
+    base = base_subject(args.model_name or subject.places.backbone, subject.config)
+    say_manifest(evaluate(subject, *tables, args.out_dir / "r3", config, say, force=args.force, launch=launch))
     del subject  # two large models need not fit into memory together
     base_config = config.model_copy(update={"arms": ["base"], "ablations": ["base_ocr"]})
-    base = base_subject(backbone, like)
-    say_manifest(evaluate(base, *tables, args.out_dir / "base", base_config, say, force=args.force))
+    say_manifest(evaluate(base, *tables, args.out_dir / "base", base_config, say, force=args.force, launch=launch))
     out_dir = args.out_dir / "report"
     say_manifest(make_report([args.out_dir / "base", args.out_dir / "r3"], args.image_root, out_dir, args.heading, say))
     say("\n" + score_table(read_results(out_dir), args.heading))

@@ -15,6 +15,7 @@ class SweepConfig(BaseModel):
     levels: list[float] = Field(LEVELS, description="damage levels in 0..1")
     damage: Literal["image", "text", "both"] = Field("both", description="what is damaged")
     batch_size: int = Field(32, ge=1, description="rows generated together")
+    shard_rows: int = Field(64, ge=1, description="rows that a rank answers at a time, kept when it is interrupted")
     seed: int = Field(0, description="seed of row choice, damage and intervals")
     text_overlap: bool = Field(False, description="BLEU and ROUGE-L besides (needs the extra overlap)")
 

@@ -1,9 +1,11 @@
 """What is asked: the bare backbone, or a trained R3 model with its indices."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from r3pp_core.artefact import Target, read_manifest
 from r3pp_core.errors import R3Error
@@ -11,6 +13,7 @@ from r3pp_core.model.config import ARMS, R3Config
 from r3pp_core.model.prompt import PROMPT_VERSION
 
 if TYPE_CHECKING:
+    from r3pp_core.model.evidence import Retriever
     from r3pp_core.model.preparation import PreparedRow, Preparer
     from r3pp_core.model.r3 import R3Model
 
@@ -18,24 +21,67 @@ BASE_ARMS = ("base", "base_ocr")
 R3_ARMS = tuple(arm for arm in ARMS if arm not in BASE_ARMS)
 
 
-@dataclass
-class Subject:
-    """A loaded model with what it retrieves from. `hashes` names the bytes that its answers depend on."""
+class Places(BaseModel):
+    """The folders that a subject is made of, for another process that makes the same one."""
 
-    name: str
-    model: "R3Model"
-    arms: Sequence[str]
-    hashes: dict[str, str]
-    retriever: Any = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["base", "r3"]
+    backbone: str
+    like: R3Config | None = None
+    model_dir: Path | None = None
+    index_dir: Path | None = None
+    text_encoder_dir: Path | None = None
+    image_encoder_dir: Path | None = None
+
+    def subject(self) -> "Subject":
+        if self.kind == "base":
+            assert self.like is not None
+            return base_subject(self.backbone, self.like)
+        assert self.model_dir and self.index_dir and self.text_encoder_dir and self.image_encoder_dir
+        folders = (self.index_dir, self.text_encoder_dir, self.image_encoder_dir)
+        return r3_subject(self.model_dir, Path(self.backbone), *folders)
+
+
+class Subject:
+    """A model with what it retrieves from, loaded when it is first asked.
+
+    `hashes` names the bytes that its answers depend on, `config` what it sees and is told, `backbone` the folder or
+    name of the model that it was trained on. `places` is None for one that lives in this process alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arms: Sequence[str],
+        hashes: dict[str, str],
+        config: R3Config,
+        load: "Callable[[], tuple[R3Model, Retriever | None]]",
+        places: Places | None = None,
+    ) -> None:
+        self.name, self.arms, self.hashes, self.config, self.places = name, arms, hashes, config, places
+        self._load = load
+
+    @cached_property
+    def _loaded(self) -> "tuple[R3Model, Retriever | None]":
+        model, retriever = self._load()
+        return model.eval(), retriever
+
+    @property
+    def model(self) -> "R3Model":
+        return self._loaded[0]
+
+    @property
+    def retriever(self) -> "Retriever | None":
+        return self._loaded[1]
 
     @property
     def max_pixels(self) -> int:
-        return self.model.config.max_pixels
+        return self.config.max_pixels
 
     @property
     def prompt(self) -> dict[str, Any]:
-        return {"version": PROMPT_VERSION, **self.model.config.prompt.model_dump()}
+        return {"version": PROMPT_VERSION, **self.config.prompt.model_dump()}
 
     def preparer(self, image_root: Path, damage: str, seed: int) -> "Preparer":
         from r3pp_core.corruption.simulator import CorruptionConfig
@@ -45,7 +91,7 @@ class Subject:
         corruption = CorruptionConfig.model_validate({"seed": seed, "damage": damage})
         return Preparer(
             image_root,
-            self.model.config,
+            self.config,
             corruption,
             self.model.image_processor,
             self.retriever,
@@ -55,24 +101,28 @@ class Subject:
     def answer(self, prepared: "list[PreparedRow]", arm: str, max_new_tokens: int) -> list[Any]:
         from r3pp_core.model.collation import collate, to_device
 
-        batch = collate(
-            prepared, self.model.tokenizer, self.model.config, arm=ARMS[arm], merge_size=self.model.merge_size
-        )
+        batch = collate(prepared, self.model.tokenizer, self.config, arm=ARMS[arm], merge_size=self.model.merge_size)
         return self.model.generate(to_device(batch, self.model.device), max_new_tokens=max_new_tokens)
 
 
-def base_subject(backbone_dir: Path, like: R3Config) -> Subject:
+def base_subject(backbone: str | Path, like: R3Config) -> Subject:
     """The backbone as it came: asked with picture and question, or with the picture's OCR text besides.
 
-    It sees pictures and prompts as large as `like` lets R3 see them, or the comparison would not be one.
+    It sees pictures and prompts as large as `like` lets R3 see them, or the comparison would not be one. Raises R3Error
+    where there is no such backbone.
     """
-    from r3pp_core.model.backbone import inference_dtype, load_backbone
-    from r3pp_core.model.r3 import R3Model
+    from r3pp_core.model.backbone import local_folder, weights_hash
 
-    backbone = load_backbone(str(backbone_dir), dtype=inference_dtype(device()), device=device())
-    model = R3Model(backbone, R3Config.bare(max_pixels=like.max_pixels, prompt=like.prompt))
-    model.eval()
-    return Subject("base", model, BASE_ARMS, {"model": backbone.hash})
+    config = R3Config.bare(max_pixels=like.max_pixels, prompt=like.prompt)
+
+    def load() -> "tuple[R3Model, None]":
+        from r3pp_core.model.backbone import inference_dtype, load_backbone
+        from r3pp_core.model.r3 import R3Model
+
+        return R3Model(load_backbone(backbone, dtype=inference_dtype(device()), device=device()), config), None
+
+    places = Places(kind="base", backbone=_absolute(backbone), like=like)
+    return Subject("base", BASE_ARMS, {"model": weights_hash(local_folder(str(backbone)))}, config, load, places)
 
 
 def r3_subject(
@@ -82,25 +132,45 @@ def r3_subject(
     text_encoder_dir: Path,
     image_encoder_dir: Path,
 ) -> Subject:
-    """A trained model, from an exported folder or a checkpoint, with the indices it retrieves from."""
-    from r3pp_core.model.backbone import inference_dtype, weights_hash
-    from r3pp_core.model.evidence import Retriever
-    from r3pp_core.model.r3 import R3Model
+    """A trained model, from an exported folder or a checkpoint, with the indices it retrieves from.
+
+    Raises R3Error for a folder that holds no model.
+    """
+    from r3pp_core.model.backbone import weights_hash
+    from r3pp_core.model.storage import read_config, read_description
 
     folder = model_dir / "model" if (model_dir / "model").is_dir() else model_dir
     if not (folder / "config.json").is_file():
         raise R3Error(f"{model_dir} holds no model (no config.json); give a checkpoint step_<n> or an exported folder")
-    model = R3Model.from_pretrained(folder, backbone_dir, dtype=inference_dtype(device()), device=device())
-    model.eval()
-    config = model.config
-    retriever = Retriever.load(
-        index_dir, text_encoder_dir, image_encoder_dir, config.k, config.min_score, device=device()
-    )
-    hashes = {"model": weights_hash(folder), "backbone": model.backbone_hash}
+    described, config = read_description(folder), read_config(folder)
+
+    def load() -> "tuple[R3Model, Retriever]":
+        from r3pp_core.model.backbone import inference_dtype
+        from r3pp_core.model.evidence import Retriever
+        from r3pp_core.model.r3 import R3Model
+
+        model = R3Model.from_pretrained(folder, backbone_dir, dtype=inference_dtype(device()), device=device())
+        folders = (index_dir, text_encoder_dir, image_encoder_dir)
+        return model, Retriever.load(*folders, config.k, config.min_score, device=device())
+
+    hashes = {"model": weights_hash(folder), "backbone": described["backbone_hash"]}
     for kind in ("text", "image"):
         manifest = read_manifest(Target(index_dir / kind))
         hashes[f"index_{kind}"] = manifest.content_hash if manifest else "none"
-    return Subject("r3", model, R3_ARMS, hashes, retriever)
+    places = Places(
+        kind="r3",
+        backbone=_absolute(backbone_dir or described["backbone"]),
+        model_dir=model_dir.resolve(),
+        index_dir=index_dir.resolve(),
+        text_encoder_dir=text_encoder_dir.resolve(),
+        image_encoder_dir=image_encoder_dir.resolve(),
+    )
+    return Subject("r3", R3_ARMS, hashes, config, load, places)
+
+
+def _absolute(backbone: str | Path) -> str:
+    """A folder's whole path; a name on the Hub as it is."""
+    return str(Path(backbone).resolve()) if Path(backbone).is_dir() else str(backbone)
 
 
 def device() -> str:

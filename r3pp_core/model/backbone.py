@@ -74,7 +74,7 @@ def load_backbone(
     from transformers import AutoConfig, AutoTokenizer
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    folder = _local_folder(str(name_or_dir), revision)
+    folder = local_folder(str(name_or_dir), revision)
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder)
@@ -130,7 +130,8 @@ def _file_hash(path: Path) -> str:
     return blob if path.is_symlink() and len(blob) == SHA256_LENGTH else content_hash_of(path)
 
 
-def _local_folder(name: str, revision: str | None) -> Path:
+def local_folder(name: str, revision: str | None = None) -> Path:
+    """`name` where it is a folder, else that of the Hub's cache, fetched where it is not there. Raises R3Error."""
     if Path(name).is_dir():
         return Path(name)
     if name.count("/") != 1 or name.startswith((".", "/")):

@@ -98,11 +98,7 @@ def load_model(folder: Path, backbone_dir: Path | None, dtype: str, device: str)
     """
     from r3pp_core.model.r3 import R3Model
 
-    described = read_description(folder)
-    try:
-        config = R3Config.model_validate(described["r3"])
-    except ValidationError as error:
-        raise R3Error(f"{folder}/config.json does not fit this version: {error.errors()[0]['msg']}") from error
+    described, config = read_description(folder), read_config(folder)
     source: Path | str = backbone_dir or described["backbone"]
     if config.adapter == "full":
         source = folder / BACKBONE
@@ -134,6 +130,14 @@ def read_description(folder: Path) -> dict[str, Any]:
     if described.get("model_type") != MODEL_TYPE:
         raise R3Error(f"{folder} holds a {described.get('model_type')} model, not an R3 model")
     return described
+
+
+def read_config(folder: Path) -> R3Config:
+    """Of a saved R3 model. Raises R3Error when it is not one, or of another version."""
+    try:
+        return R3Config.model_validate(read_description(folder)["r3"])
+    except ValidationError as error:
+        raise R3Error(f"{folder}/config.json does not fit this version: {error.errors()[0]['msg']}") from error
 
 
 def model_card(described: dict[str, Any]) -> str:

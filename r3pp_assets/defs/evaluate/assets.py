@@ -9,11 +9,13 @@ from pydantic import Field
 from r3pp_assets.defs.evaluate.tables import curves_markdown, results_table
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization
+from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.evaluation import champion as champion_stage
 from r3pp_core.evaluation import reporting as report_stage
 from r3pp_core.evaluation import sweep as stage
 from r3pp_core.evaluation.config import EvaluateConfig, SweepConfig
+from r3pp_core.evaluation.plan import CODE_VERSION
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.flags import validated
 from r3pp_core.model.config import R3Config
@@ -41,11 +43,12 @@ class EvaluateAssetConfig(SweepConfig, dg.Config):
     rows_per_dataset: int | None = Field(None, description="stratified by picture; empty: the profile's")
     ablation_levels: list[float] | None = of_the_profile("ablation_levels")
     max_new_tokens: int | None = of_the_profile("max_new_tokens")
+    use_launcher: bool | None = Field(None, description=USE_LAUNCHER)
 
     def resolved(self, settings: Profile, arms: list[str], ablations: list[str]) -> EvaluateConfig:
         """The sweep's config. Raises UsageError for a number that it refuses."""
         profile = {name: getattr(settings, name) for name in ("rows_per_dataset", "ablation_levels", "max_new_tokens")}
-        given = self.model_dump(exclude={"split", "all_rows"}, exclude_none=True)
+        given = self.model_dump(exclude={"split", "all_rows", "use_launcher"}, exclude_none=True)
         rows = {"rows_per_dataset": None} if self.all_rows else {}
         return validated(EvaluateConfig, {**profile, **given, **rows, "arms": arms, "ablations": ablations})
 
@@ -53,6 +56,7 @@ class EvaluateAssetConfig(SweepConfig, dg.Config):
 def run_evaluation(
     context: dg.AssetExecutionContext,
     workspace: WorkspaceResource,
+    launcher: LauncherResource,
     config: EvaluateAssetConfig,
     subject: Subject,
     out_dir: Path,
@@ -67,6 +71,7 @@ def run_evaluation(
         out_dir,
         config.resolved(workspace.settings, arms, ablations),
         context.log.info,
+        launch=launcher.for_shards(config.use_launcher),
     )
     results = report_stage.read_results(out_dir)
     numbers = {
@@ -99,10 +104,13 @@ def load_r3(paths: Workspace, model_dir: Path) -> Subject:
     group_name="evaluate",
     kinds={"torch", "json"},
     owners=["team:models"],
-    code_version=stage.CODE_VERSION,
+    code_version=CODE_VERSION,
 )
 def evaluation_base(
-    context: dg.AssetExecutionContext, config: EvaluateAssetConfig, workspace: WorkspaceResource
+    context: dg.AssetExecutionContext,
+    config: EvaluateAssetConfig,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The backbone as it came, asked with the picture, and with the picture and its OCR text, at every damage level."""
     from r3pp_core.evaluation.subjects import base_subject
@@ -110,7 +118,7 @@ def evaluation_base(
     with user_errors():
         subject = base_subject(workspace.paths.model_dir("backbone"), recipe_model(workspace))
         return run_evaluation(
-            context, workspace, config, subject, workspace.paths.results_dir("base"), ["base"], ["base_ocr"]
+            context, workspace, launcher, config, subject, workspace.paths.results_dir("base"), ["base"], ["base_ocr"]
         )
 
 
@@ -120,17 +128,20 @@ def evaluation_base(
     group_name="evaluate",
     kinds={"torch", "json"},
     owners=["team:models"],
-    code_version=stage.CODE_VERSION,
+    code_version=CODE_VERSION,
 )
 def evaluation_r3(
-    context: dg.AssetExecutionContext, config: EvaluateAssetConfig, workspace: WorkspaceResource
+    context: dg.AssetExecutionContext,
+    config: EvaluateAssetConfig,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The trained R3 model with evidence at every damage level, and without each kind of evidence."""
     with user_errors():
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir("r3"))
         ablations = [arm for arm in subject.arms if arm != "r3"]
-        return run_evaluation(context, workspace, config, subject, paths.results_dir("r3"), ["r3"], ablations)
+        return run_evaluation(context, workspace, launcher, config, subject, paths.results_dir("r3"), ["r3"], ablations)
 
 
 def recipe_model(workspace: WorkspaceResource) -> R3Config:

@@ -12,7 +12,7 @@ from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.errors import UsageError
-from r3pp_core.evaluation import sweep
+from r3pp_core.evaluation.plan import CODE_VERSION
 from r3pp_core.training import export as export_stage
 
 BACKBONE = dg.AssetKey(["models", "backbone"])
@@ -74,14 +74,17 @@ def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     group_name="experiment",
     kinds={"torch", "json"},
     owners=["team:models"],
-    code_version=sweep.CODE_VERSION,
+    code_version=CODE_VERSION,
 )
 def experiment_evaluation(
-    context: dg.AssetExecutionContext, config: EvaluateAssetConfig, workspace: WorkspaceResource
+    context: dg.AssetExecutionContext,
+    config: EvaluateAssetConfig,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The experiment at every damage level. The job `promote` takes it through the gate to champion."""
     with user_errors():
         name = run_name(context)
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir(name))
-        return run_evaluation(context, workspace, config, subject, paths.results_dir(name), ["r3"], [])
+        return run_evaluation(context, workspace, launcher, config, subject, paths.results_dir(name), ["r3"], [])

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization
-from r3pp_assets.resources.launchers import LauncherResource
+from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.retrieval.build import build_index
 from r3pp_core.retrieval.config import IndexConfig
@@ -21,7 +21,7 @@ PURPOSE = {
 class IndexAssetConfig(IndexConfig, dg.Config):
     """The kind of FAISS index, and how it is built."""
 
-    use_launcher: bool = Field(False, description="encoded by the launcher's ranks instead of this process")
+    use_launcher: bool | None = Field(None, description=USE_LAUNCHER)
 
 
 def index_asset(kind: str) -> dg.AssetsDefinition:
@@ -52,7 +52,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
                 paths.model_dir(encoder),
                 IndexConfig(**config.model_dump(exclude={"use_launcher"})),
                 context.log.info,
-                launch=launcher.launch_config() if config.use_launcher else None,
+                launch=launcher.for_shards(config.use_launcher),
             )
             return materialization(manifest, paths.indices_dir / kind, dict(manifest.details))
 

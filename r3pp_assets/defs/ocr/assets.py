@@ -6,7 +6,7 @@ from pydantic import Field
 from r3pp_assets.failures import user_errors
 from r3pp_assets.lineage import ocr_lineage
 from r3pp_assets.metadata import materialization, preview
-from r3pp_assets.resources.launchers import LauncherResource
+from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec
@@ -18,7 +18,7 @@ from r3pp_core.ingest.ocr_shard import OcrConfig
 class OcrAssetConfig(OcrConfig, dg.Config):
     """How pictures are read."""
 
-    use_launcher: bool = Field(False, description="by the launcher's ranks instead of this process's workers")
+    use_launcher: bool | None = Field(None, description=USE_LAUNCHER)
 
 
 def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
@@ -39,7 +39,7 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         with user_errors() as started:
             folder = workspace.paths.raw_dir(spec.name)
-            launch = launcher.launch_config() if config.use_launcher else None
+            launch = launcher.for_shards(config.use_launcher)
             manifest = run_ocr(spec.name, folder, config, context.log.info, launch=launch)
             return materialization(
                 manifest,

@@ -24,7 +24,7 @@ def subject(tmp_path_factory) -> Subject:
     folder = tmp_path_factory.mktemp("models") / "backbone"
     build_small_backbone(folder, ["How many units were sold in 2012?"] * 3)
     config = R3Config(adapter="none", max_pixels=4096, bottleneck=16, prompt=PromptConfig(max_ocr_chars=40))
-    return Subject("r3", R3Model(load_backbone(folder), config).eval(), R3_ARMS, {"model": "none"})
+    return Subject("r3", R3_ARMS, {"model": "none"}, config, lambda: (R3Model(load_backbone(folder), config), None))
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.reporting import read_results
-from r3pp_core.evaluation.subjects import base_subject, r3_subject
+from r3pp_core.evaluation.subjects import Places, base_subject, r3_subject
 from r3pp_core.evaluation.sweep import damaged_picture, evaluate
 from r3pp_core.jsonl import read_jsonl, write_jsonl
+from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.sample.backbones import build_small_backbone
 
@@ -132,6 +133,67 @@ def test_answers_to_another_question_are_never_kept(swept, folder, subject, tmp_
     config = CONFIG.model_copy(update={"text_overlap": True, **fields})
     with pytest.raises(TypeError, match="not callable"):
         evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, config, force=force)
+
+
+def test_ranks_of_a_launcher_write_the_same_bytes(folder, subject, tmp_path):
+    """Two rows a shard, so that there is one for each rank."""
+    config = CONFIG.model_copy(update={"shard_rows": 2})
+    said: list[str] = []
+    tables = (folder / "val.jsonl", folder / "raw")
+    launch = LaunchConfig(num_processes=2, env={"OMP_NUM_THREADS": "1"})
+    sharded = evaluate(subject, *tables, tmp_path / "two", config, said.append, launch=launch)
+    assert sharded == evaluate(subject, *tables, tmp_path / "one", CONFIG)
+    assert "evaluation/base: 1 shards of rank 0, 0 answered before" in said
+    assert (tmp_path / "two" / "samples.jsonl").read_bytes() == (tmp_path / "one" / "samples.jsonl").read_bytes()
+    assert not (tmp_path / "two" / ".work").exists()
+
+
+def test_an_interrupted_sweep_goes_on_with_the_shards_that_are_left(swept, folder, subject, tmp_path, monkeypatch):
+    config = CONFIG.model_copy(update={"shard_rows": 1})
+    asked: list[str] = []
+    answer = subject.answer
+
+    def interrupted(prepared, arm, max_new_tokens):
+        asked.extend(row.damaged.row["id"] for row in prepared)
+        if len(asked) > 7:
+            raise KeyboardInterrupt
+        return answer(prepared, arm, max_new_tokens)
+
+    tables = (folder / "val.jsonl", folder / "raw")
+    monkeypatch.setattr(subject, "answer", interrupted, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(subject, *tables, tmp_path, config)
+    finished = set(asked[:6])
+    assert len(finished) == 2
+    asked_again: list[str] = []
+    monkeypatch.setattr(
+        subject,
+        "answer",
+        lambda prepared, *rest: (
+            asked_again.extend(row.damaged.row["id"] for row in prepared) or answer(prepared, *rest)
+        ),
+    )
+    said: list[str] = []
+    assert evaluate(subject, *tables, tmp_path, config, said.append) == swept[0]
+    assert "evaluation/base: 4 shards, 2 answered before" in said
+    assert set(asked_again).isdisjoint(finished)
+
+
+def test_an_evaluation_that_stands_loads_no_model(swept, folder, subject):
+    fresh = base_subject(subject.places.backbone, subject.places.like)
+    assert evaluate(fresh, folder / "val.jsonl", folder / "raw", swept[1], CONFIG) == swept[0]
+    assert "_loaded" not in vars(fresh)
+    assert "_loaded" in vars(subject)
+
+
+def test_a_subject_is_made_again_from_its_places(subject):
+    again = Places.model_validate_json(subject.places.model_dump_json()).subject()
+    assert (again.name, again.hashes, again.prompt, again.max_pixels) == (
+        subject.name,
+        subject.hashes,
+        subject.prompt,
+        subject.max_pixels,
+    )
 
 
 def test_a_row_whose_picture_is_gone_is_rejected_once_and_counted(folder, subject, tmp_path):

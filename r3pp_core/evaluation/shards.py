@@ -1,0 +1,177 @@
+"""The asking itself, shard by shard, each kept at once: an interrupted evaluation goes on where it stood.
+
+A shard is one JSONL file, whole or not there: a line for every answer and one for every row that was left out. No batch
+crosses its border, so its bytes do not depend on who answers the others.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from r3pp_core.artefact import sync
+from r3pp_core.errors import R3Error
+from r3pp_core.evaluation.plan import EvaluationPlan
+from r3pp_core.evaluation.subjects import Subject
+from r3pp_core.jsonl import read_jsonl, write_jsonl
+from r3pp_core.progress import Progress
+
+if TYPE_CHECKING:
+    from r3pp_core.model.preparation import Preparation, PreparedRow
+
+SAY_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """`rejected`: {id, reason, detail}, each row once."""
+
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Batch(NamedTuple):
+    shard: int
+    level: float
+    rows: Sequence[Mapping[str, Any]]
+
+
+def answer_shards(plan: EvaluationPlan, subject: Subject, progress: Progress, rank: int = 0, num_ranks: int = 1) -> int:
+    """Answer what rank `rank` of `num_ranks` has to and nobody has yet; returns the number of shards answered.
+
+    Shard n belongs to rank n modulo `num_ranks`. The model is loaded only where something is missing.
+    """
+    plan.shards_dir.mkdir(parents=True, exist_ok=True)
+    own = range(rank, plan.num_shards, num_ranks)
+    missing = [number for number in own if not _path(plan, number).is_file()]
+    where = f" of rank {rank}" if num_ranks > 1 else ""
+    if len(missing) < len(own) or num_ranks > 1:
+        progress(f"{plan.request.stage}: {len(own)} shards{where}, {len(own) - len(missing)} answered before")
+    if missing:
+        _Asking(plan, subject, missing, f"{plan.request.stage}{where}", progress).run()
+    return len(missing)
+
+
+def read_shard(plan: EvaluationPlan, number: int) -> Shard:
+    """Raises R3Error naming a file that is damaged."""
+    shard = Shard()
+    try:
+        for line in read_jsonl(_path(plan, number)):
+            (shard.rejected if "reason" in line else shard.samples).append(line)
+    except FileNotFoundError as error:
+        raise R3Error(f"{error.filename}, a part of the evaluation, is gone; evaluate again") from error
+    return shard
+
+
+def _path(plan: EvaluationPlan, number: int) -> Path:
+    return plan.shards_dir / f"{number:06d}.jsonl"
+
+
+class _Asking:
+    """One process's shards, in order; the next batch is prepared while the model answers the present one."""
+
+    def __init__(
+        self, plan: EvaluationPlan, subject: Subject, missing: Sequence[int], what: str, progress: Progress
+    ) -> None:
+        self.plan, self.subject, self.what, self.progress = plan, subject, what, progress
+        self.config = plan.config
+        self.missing = missing
+        self.num_generations = plan.generations_of(sum(len(plan.shard(number)) for number in missing))
+        self.preparer = subject.preparer(plan.image_root, plan.config.damage, plan.config.seed)
+        self.num_done, self.start = 0, time.monotonic()
+        self.last_said = self.start
+
+    def run(self) -> None:
+        current, shard = self.missing[0], Shard()
+        for batch, done in self._prepared():
+            if batch.shard != current:
+                self._write(current, shard)
+                current, shard = batch.shard, Shard()
+            said = {line["id"] for line in shard.rejected}
+            shard.rejected.extend(
+                {"id": row.row_id, "reason": row.reason, "detail": row.message}
+                for row in done.rejected
+                if row.row_id not in said
+            )
+            if done.rows:
+                for arm in self.config.arms_at(batch.level):
+                    shard.samples.extend(self._ask(done.rows, arm))
+        self._write(current, shard)
+
+    def _write(self, number: int, shard: Shard) -> None:
+        path = _path(self.plan, number)
+        staging = path.with_name(f".{path.name}")
+        write_jsonl(staging, [*shard.samples, *shard.rejected])
+        sync(staging)
+        staging.replace(path)
+
+    def _prepared(self) -> "Iterator[tuple[_Batch, Preparation]]":
+        """Of each shard all levels, of each level all batches."""
+        size = self.config.batch_size
+        batches = [
+            _Batch(number, level, self.plan.shard(number)[start : start + size])
+            for number in self.missing
+            for level in self.config.all_levels
+            for start in range(0, len(self.plan.shard(number)), size)
+        ]
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self.preparer.prepare, batch.rows, batch.level) for batch in batches[:1]]
+            for batch, following in zip(batches, [*batches[1:], None], strict=True):
+                done = ahead.pop().result()
+                if following:
+                    ahead.append(pool.submit(self.preparer.prepare, following.rows, following.level))
+                yield batch, done
+
+    def _ask(self, prepared: "list[PreparedRow]", arm: str) -> Iterator[dict[str, Any]]:
+        answers = self.subject.answer(prepared, arm, self.config.max_new_tokens)
+        for row, answer in zip(prepared, answers, strict=True):
+            yield sample(row, arm, answer)
+        self.num_done += len(prepared)
+        now = time.monotonic()
+        if now - self.last_said > SAY_EVERY_S:
+            self.last_said = now
+            rate = self.num_done / (now - self.start)
+            left = (self.num_generations - self.num_done) / rate
+            self.progress(
+                f"{self.what}: {self.num_done} of {self.num_generations} answers, {rate:.0f}/s, about {left:.0f} s left"
+            )
+
+
+def sample(prepared: "PreparedRow", arm: str, answer: Any) -> dict[str, Any]:
+    """Everything about one answer, as one line of samples.jsonl."""
+    damaged, row = prepared.damaged, prepared.damaged.row
+    return {
+        "id": row["id"],
+        "dataset": row["dataset"],
+        "split": row["split"],
+        "image_path": row["image_path"],
+        "image_sha256": row["image_sha256"],
+        "question": row["question"],
+        "answers": row["answers"],
+        "prediction": answer.text,
+        "arm": arm,
+        "level": damaged.level,
+        "meta": row["meta"],
+        "operators": damaged.operators,
+        "evidence": _evidence(prepared) if arm.startswith("r3") else [],
+        "gate": _rounded(answer.gate),
+        "confidence": _rounded(answer.confidence),
+        "truth": {"c_vis": damaged.c_vis, "c_text": damaged.c_text},
+    }
+
+
+def _rounded(values: dict[str, float] | None) -> dict[str, float] | None:
+    """Digits that do not depend on how rows were batched."""
+    return None if values is None else {name: round(value, 4) for name, value in values.items()}
+
+
+def _evidence(prepared: "PreparedRow") -> list[dict[str, Any]]:
+    if prepared.evidence is None:
+        return []
+    return [
+        {"image_path": entry.image_path, "score": round(float(score), 5), "modality": modality}
+        for modality, hits in (("text", prepared.evidence.text), ("image", prepared.evidence.image))
+        for entry, score in zip(hits.entries, hits.scores[hits.mask], strict=True)
+    ]
