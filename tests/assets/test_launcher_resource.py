@@ -55,3 +55,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, text, words)
     monkeypatch.setenv("R3PP_LAUNCH", str(path))
     with pytest.raises(R3Error, match=words):
         launcher_from_environment()
+
+
+@pytest.mark.parametrize(
+    ("fields", "use_launcher", "num_ranks"),
+    [
+        ({}, None, None),
+        ({}, True, 1),
+        ({}, False, None),
+        ({"num_processes": 4}, None, 4),
+        ({"num_processes": 4}, False, None),
+        ({"launcher": "slurm"}, None, 1),
+    ],
+)
+def test_a_stage_that_can_do_without_ranks_gets_them_where_the_resource_has_several(fields, use_launcher, num_ranks):
+    config = LauncherResource(**fields).for_shards(use_launcher)
+    assert (config.num_ranks if config else None) == num_ranks

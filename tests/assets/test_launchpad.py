@@ -50,7 +50,8 @@ def test_an_unknown_recipe_is_refused_naming_the_known(paths):
 
 def test_the_evaluations_launchpad_shows_each_field_of_the_sweep_with_its_description():
     shown = EvaluateAssetConfig.to_config_schema().as_field().config_type.fields
-    assert set(shown) == set(EvaluateConfig.model_fields) - {"arms", "ablations"} | {"split", "all_rows"}
+    own = {"split", "all_rows", "use_launcher"}
+    assert set(shown) == set(EvaluateConfig.model_fields) - {"arms", "ablations"} | own
     for name, field in shown.items():
         assert field.description, name
         if name in EvaluateConfig.model_fields:
