@@ -16,6 +16,7 @@ from r3pp_core.training.config import TrainConfig
 from r3pp_core.training.precision import BF16_CAPABILITY, choose_precision
 
 MIN_PIXELS = 262_144  # below, small print is not legible
+LORA = "--use_lora"
 MAX_CHANGES = 3
 DISK_BYTES_A_SECOND = 300e6  # a plain disk; what a clean stop must have time for
 MIN_STOP_GRACE_S = 60.0
@@ -131,19 +132,21 @@ def notes(made: Plan) -> list[str]:
 
 
 def remedies(made: Plan, r3: R3Config | None = None, most_bytes: int | None = None) -> list[str]:
-    """What would bring the memory down to the card's (or to `most_bytes`): each single change that does, or else the
-    fewest together. Empty where none is known."""
+    """What would bring the memory down to the card's (or to `most_bytes`): each single change that does, and the fewest
+    together that still train all weights, where LoRA alone would do. Empty where none is known."""
     assert made.cards is not None, "without a card nothing is too large"
     wanted = most_bytes or made.cards.card.memory_bytes
+    found: list[str] = []
     for number in range(1, MAX_CHANGES + 1):
         fitting = [
             " ".join(flags)
             for flags, config in _changed(made, number)
-            if plan(config, made.cards, _like(r3, config)).demand.total <= wanted
+            if not (found and LORA in flags) and plan(config, made.cards, _like(r3, config)).demand.total <= wanted
         ]
-        if fitting:
-            return fitting if number == 1 else fitting[:1]
-    return []
+        found += fitting if number == 1 else fitting[:1]
+        if found and found != [LORA]:
+            break
+    return found
 
 
 def _like(r3: R3Config | None, config: TrainConfig) -> R3Config | None:
@@ -182,5 +185,5 @@ def _changes(made: Plan) -> list[tuple[str, dict[str, Any]]]:
     if config.losses.kl:
         found.append(("--losses.kl 0", {"losses": {"kl": 0.0}}))
     if not config.use_lora:
-        found.append(("--use_lora", {"use_lora": True}))
+        found.append((LORA, {"use_lora": True}))
     return found

@@ -106,6 +106,11 @@ def test_sharding_over_the_other_cards_is_offered(recipe):
     assert "--backend fsdp --num_processes 8" in remedies(made)
 
 
+def test_where_lora_alone_would_do_the_least_that_still_trains_all_weights_is_offered_too(recipe):
+    made = plan(recipe("qwen3vl_8b_lora", use_lora=False), parse_cards("8xV100-32G"))
+    assert remedies(made) == ["--use_lora", "--backend fsdp --num_processes 8 --losses.kl 0"]
+
+
 def test_where_nothing_fits_nothing_is_offered(recipe):
     made = plan(recipe("qwen3vl_8b_lora"), parse_cards("T4-16G"))
     assert remedies(made) == []
