@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.plan import EvaluationPlan, work_dir
 from r3pp_core.evaluation.subjects import Places, Subject
-from r3pp_core.launch.interface import Job
+from r3pp_core.launch.interface import Job, written_for_ranks
 
 
 class EvaluationJob(BaseModel):
@@ -38,7 +38,5 @@ def evaluation_job(plan: EvaluationPlan, subject: Subject, table: Path) -> Job:
         out_dir=plan.out_dir.resolve(),
         config=plan.config,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "job.json"
-    path.write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    path = written_for_ranks(described, folder, "job")
     return Job("r3pp_core.evaluation", ["--job", str(path)], folder, name=plan.request.stage)

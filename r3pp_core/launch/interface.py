@@ -1,5 +1,6 @@
 """What every launcher takes and gives: callers know these types and never which launcher runs."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,17 @@ class Job:
     args: list[str]
     run_dir: Path
     name: str = "training"
+
+
+def written_for_ranks(values: BaseModel, run_dir: Path, name: str) -> Path:
+    """A file of `run_dir` that ranks read. It is named by what it says: a job that runs, or is queued again, keeps its
+    own, and another command line is another job.
+    """
+    text = values.model_dump_json(indent=1) + "\n"
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / f"{name}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True)

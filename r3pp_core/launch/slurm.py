@@ -31,6 +31,7 @@ class Record(NamedTuple):
 
     launch_id: str
     job_id: str | None
+    command: list[str]
 
     @property
     def name(self) -> str:
@@ -60,6 +61,11 @@ class SlurmLauncher:
         start = time.monotonic()
         with sigterm_raises():
             record = self._running(job.run_dir)
+            if record and record.command != [job.module, *job.args]:
+                raise R3Error(
+                    f"{job.name}: Slurm job {record.job_id}, which was started with another config, is still in "
+                    f"{job.run_dir}; wait for it, or end it with `scancel {record.job_id}`"
+                )
             if record:
                 progress(f"{job.name}: found Slurm job {record.job_id} again, which was started before")
                 relay = Relay(MessageReader(job.run_dir, record.launch_id), on_message)
@@ -107,7 +113,9 @@ class SlurmLauncher:
             time.sleep(CANCEL_POLL_S)
 
     def _submit(self, job: Job, on_message: OnMessage) -> tuple[Record, Relay]:
-        record = Record(uuid.uuid4().hex, None)
+        record = Record(uuid.uuid4().hex, None, [job.module, *job.args])
+        for ended in job.run_dir.glob("slurm-*.exit"):
+            ended.unlink()  # of a job whose number a new controller may give again
         relay = Relay(MessageReader(job.run_dir, record.launch_id), on_message)
         relay.skip_existing()
         path = job.run_dir / "slurm.sh"

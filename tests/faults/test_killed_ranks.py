@@ -51,7 +51,7 @@ def rank_processes(run_dir):
     ranks = {}
     for process in psutil.process_iter():
         try:
-            if str(run_dir / "launch_config.json") in process.cmdline() and "LOCAL_RANK" in process.environ():
+            if str(run_dir / "launch_config") in " ".join(process.cmdline()) and "LOCAL_RANK" in process.environ():
                 ranks[int(process.environ()["LOCAL_RANK"])] = process.pid
         except psutil.Error:
             continue

@@ -77,7 +77,7 @@ def test_options_are_those_that_were_given_and_the_script_keeps_odd_words_whole(
     slurm = {"nodes": 4, "gres": "gpu:8", "account": "lab", "time": "12:00:00", "setup": ["echo loaded"]}
     launcher = launcher_for(config(**slurm, options=["--exclusive"]))
     assert isinstance(launcher, SlurmLauncher)
-    odd, record = job(tmp_path, "two words", "a;b", '{"c": "$d"}'), Record("abc", None)
+    odd, record = job(tmp_path, "two words", "a;b", '{"c": "$d"}'), Record("abc", None, [])
     options = launcher.options(odd, record)
     wanted = {"--nodes=4", "--gres=gpu:8", "--account=lab", "--time=12:00:00", "--exclusive", "--requeue"}
     assert wanted < set(options)
@@ -175,7 +175,7 @@ def test_a_submission_that_was_not_heard_of_to_its_end_is_found_by_its_name(tmp_
     (fake / "queue").write_text("7\n")
     started = job(tmp_path, "steps")
     started.run_dir.mkdir()
-    (started.run_dir / "slurm.json").write_text(json.dumps({"launch_id": "abc", "job_id": None}))
+    (started.run_dir / "slurm.json").write_text(json.dumps(Record("abc", None, ["launched", *started.args])._asdict()))
     write_command(fake, "scontrol", COMMANDS["scontrol"] + "\n" + f'echo 0 > "{started.run_dir}/slurm-7.exit"')
     said: list[str] = []
     launcher_for(config()).run(started, lambda message: None, said.append)
@@ -189,7 +189,7 @@ def test_a_job_that_has_ended_is_not_taken_for_a_running_one(tmp_path: Path, fak
     said_by(fake, ["COMPLETED", "None"])
     run_dir = job(tmp_path).run_dir
     run_dir.mkdir()
-    record = json.dumps({"launch_id": "abc", "job_id": "6"})
+    record = json.dumps(Record("abc", "6", ["launched", str(run_dir), "steps"])._asdict())
     (run_dir / "slurm.json").write_text(record[:9] if left == "torn record" else record)
     if left == "ended":
         (run_dir / "slurm-6.exit").write_text("137\n")
@@ -200,6 +200,17 @@ def test_a_job_that_has_ended_is_not_taken_for_a_running_one(tmp_path: Path, fak
     said: list[str] = []
     submitted(tmp_path, fake, said)
     assert said[0] == "trial: submitted Slurm job 7"
+
+
+def test_a_job_of_another_config_that_still_runs_is_not_taken_for_this_one(tmp_path: Path, fake: Path) -> None:
+    said_by(fake, ["RUNNING", "None"])
+    started = job(tmp_path, "steps")
+    started.run_dir.mkdir()
+    record = Record("abc", "7", ["launched", str(started.run_dir), "other"])
+    (started.run_dir / "slurm.json").write_text(json.dumps(record._asdict()))
+    with pytest.raises(R3Error, match="Slurm job 7, which was started with another config, is still in"):
+        launcher_for(config()).run(started, lambda message: None, silent)
+    assert not any(line.startswith("sbatch") for line in asked(fake))
 
 
 def test_an_interrupt_asks_for_a_clean_end_and_cancels_what_is_left(tmp_path: Path, fake: Path) -> None:
