@@ -195,10 +195,12 @@ def build(
     *,
     force: bool = False,
     progress: Callable[[str], None] = lambda message: None,
+    tidy: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """The artefact that `request` asks for: the one that stands if it matches, else made by `make(staging)`.
 
-    Raises R3Error when another process is building the same artefact or the target cannot be written.
+    `tidy` is called once it stands, while nobody else can begin another there. Raises R3Error when another process is
+    building the same artefact or the target cannot be written.
     """
     try:
         target.folder.mkdir(parents=True, exist_ok=True)
@@ -208,6 +210,7 @@ def build(
             _refuse_other_stage(target, request)
             if not force and (manifest := fresh_manifest(target, request)):
                 progress(f"{request.stage}: {target.manifest_path} matches its inputs, nothing to do")
+                tidy()
                 return manifest
             shutil.rmtree(target.staging, ignore_errors=True)
             target.staging.mkdir(parents=True)
@@ -218,6 +221,7 @@ def build(
                 shutil.rmtree(target.staging, ignore_errors=True)  # of a failure nothing half-written stays
             sync(target.folder)
             _roll_forward(target)
+            tidy()
             return manifest
     except OSError as error:
         raise R3Error(f"{request.stage}: {_what_failed(error, target)}: {error.strerror or error}") from error

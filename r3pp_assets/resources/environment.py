@@ -7,7 +7,9 @@ import dagster as dg
 
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.flags import read_json_object
+from r3pp_core.errors import UsageError
+from r3pp_core.flags import read_json_object, validated
+from r3pp_core.launch import LaunchConfig
 from r3pp_core.profiles import profile_named
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -18,9 +20,19 @@ def resources_from_environment() -> dict[str, dg.ConfigurableResource]:
 
 
 def launcher_from_environment() -> LauncherResource:
-    """R3PP_LAUNCH names a JSON file with the resource's fields, so that no asset has to be touched."""
+    """R3PP_LAUNCH names a JSON file with the resource's fields, so that no asset has to be touched.
+
+    Raises UsageError naming the file and the field that does not fit.
+    """
     named = os.environ.get("R3PP_LAUNCH")
-    return LauncherResource(**read_json_object(Path(named), "R3PP_LAUNCH")) if named else LauncherResource()
+    if not named:
+        return LauncherResource()
+    values = read_json_object(Path(named), "R3PP_LAUNCH")
+    try:
+        validated(LaunchConfig, values)
+    except UsageError as error:
+        raise UsageError(f"R3PP_LAUNCH {named}: {str(error).removeprefix('--')}") from None
+    return LauncherResource(**values)
 
 
 def workspace_from_environment() -> WorkspaceResource:

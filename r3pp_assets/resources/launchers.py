@@ -27,6 +27,8 @@ class LauncherResource(dg.ConfigurableResource):
     stop_grace_s: float | None = Field(
         default=None, description="time to save a checkpoint after a stop request, seconds; empty: from the plan"
     )
+    poll_s: float = Field(default=0.5, description="seconds between two looks at the job's messages")
+    env: dict[str, str] = Field(default={}, description="added to the job's environment")
     slurm: dict[str, Any] = Field(default={}, description="fields of SlurmConfig, for the launcher of that name")
 
     def launch_config(self, *, one_a_gpu: bool = False) -> LaunchConfig:

@@ -10,7 +10,7 @@ from r3pp_core.evaluation.job import EvaluationJob, launch_dir
 from r3pp_core.evaluation.plan import plan_evaluation
 from r3pp_core.evaluation.shards import answer_shards
 from r3pp_core.flags import OneSentenceParser, read_json_object, validated
-from r3pp_core.launch import MessageWriter, run_child
+from r3pp_core.launch import MessageWriter, run_child, stop_point
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,7 +30,9 @@ def main(arguments: Sequence[str]) -> int:
         _use_own_gpu()
         subject = job.subject.subject()
         plan = plan_evaluation(subject, job.table, job.image_root, job.out_dir, job.config)
-        num_answered = answer_shards(plan, subject, lambda text: send("progress", text=text), rank, num_ranks)
+        num_answered = answer_shards(
+            plan, subject, lambda text: send("progress", text=text), rank, num_ranks, stop_point(run_dir)
+        )
         send("done", num_answered=num_answered)
 
     return run_child(run_dir, work)

@@ -1,6 +1,6 @@
 """What an evaluation asks, cut into shards of rows: the same pieces whoever answers them and however many do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from r3pp_core.artefact import Request, content_hash_of, hash_json
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.rows import choose_rows
 from r3pp_core.evaluation.subjects import Subject
+from r3pp_core.ingest.ocr_store import ocr_table
 
 CODE_VERSION = "2"  # raise it when the same inputs give other bytes
 SCORING_FIELDS = {"text_overlap"}  # of the config: they change what is computed of an answer, not the answer
@@ -71,6 +72,13 @@ def plan_evaluation(
             "max_pixels": str(subject.max_pixels),
             "prompt": hash_json(subject.prompt),
             **subject.hashes,
+            **_ocr_hashes(image_root, {row["dataset"] for row in rows}),
         },
     )
     return EvaluationPlan(image_root, out_dir, config, rows, num_answerless, request)
+
+
+def _ocr_hashes(image_root: Path, datasets: Collection[str]) -> dict[str, str]:
+    """Of the lines whose boxes say where a picture's damage meets its text."""
+    tables = {name: ocr_table(image_root, name) for name in sorted(datasets)}
+    return {f"ocr_{name}": content_hash_of(table) for name, table in tables.items() if table.is_file()}

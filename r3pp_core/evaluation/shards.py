@@ -1,10 +1,13 @@
 """The asking itself, shard by shard, each kept at once: an interrupted evaluation goes on where it stood.
 
-A shard is one JSONL file, whole or not there: a line for every answer and one for every row that was left out. No batch
-crosses its border, so its bytes do not depend on who answers the others.
+A shard is one JSONL file, whole or not there: how it was answered, then a line for every answer and one for every row
+that was left out. No batch crosses its border, so its bytes do not depend on who answers the others.
 """
 
+import os
+import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +19,7 @@ from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.plan import EvaluationPlan
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.jsonl import read_jsonl, write_jsonl
+from r3pp_core.launch.run_dir import StopPoint, no_stop
 from r3pp_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -26,8 +30,9 @@ SAY_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class Shard:
-    """`rejected`: {id, reason, detail}, each row once."""
+    """`rejected`: {id, reason, detail}, each row once. `dtype`: in which the model answered."""
 
+    dtype: str
     samples: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
@@ -38,10 +43,18 @@ class _Batch(NamedTuple):
     rows: Sequence[Mapping[str, Any]]
 
 
-def answer_shards(plan: EvaluationPlan, subject: Subject, progress: Progress, rank: int = 0, num_ranks: int = 1) -> int:
+def answer_shards(
+    plan: EvaluationPlan,
+    subject: Subject,
+    progress: Progress,
+    rank: int = 0,
+    num_ranks: int = 1,
+    stop_point: StopPoint = no_stop,
+) -> int:
     """Answer what rank `rank` of `num_ranks` has to and nobody has yet; returns the number of shards answered.
 
-    Shard n belongs to rank n modulo `num_ranks`. The model is loaded only where something is missing.
+    Shard n belongs to rank n modulo `num_ranks`; `stop_point` is called before each. The model is loaded only
+    where something is missing.
     """
     plan.shards_dir.mkdir(parents=True, exist_ok=True)
     own = range(rank, plan.num_shards, num_ranks)
@@ -50,18 +63,33 @@ def answer_shards(plan: EvaluationPlan, subject: Subject, progress: Progress, ra
     if len(missing) < len(own) or num_ranks > 1:
         progress(f"{plan.request.stage}: {len(own)} shards{where}, {len(own) - len(missing)} answered before")
     if missing:
-        _Asking(plan, subject, missing, f"{plan.request.stage}{where}", progress).run()
+        stop_point()
+        _Asking(plan, subject, missing, f"{plan.request.stage}{where}", progress).run(stop_point)
     return len(missing)
 
 
 def read_shard(plan: EvaluationPlan, number: int) -> Shard:
-    """Raises R3Error naming a file that is damaged."""
-    shard = Shard()
-    try:
-        for line in read_jsonl(_path(plan, number)):
-            (shard.rejected if "reason" in line else shard.samples).append(line)
-    except FileNotFoundError as error:
-        raise R3Error(f"{error.filename}, a part of the evaluation, is gone; evaluate again") from error
+    """Raises R3Error naming a file that is damaged, or lacks an answer."""
+    path = _path(plan, number)
+    if not path.is_file():
+        raise R3Error(f"{path}, a part of the evaluation, is gone; evaluate again")
+    lines = read_jsonl(path)
+    shard = Shard(next(lines, {}).get("dtype", "unknown"))
+    for line in lines:
+        (shard.rejected if "reason" in line else shard.samples).append(line)
+    left_out = {line["id"] for line in shard.rejected}
+    asked = {
+        (row["id"], arm, level)
+        for row in plan.shard(number)
+        for level in plan.config.all_levels
+        for arm in plan.config.arms_at(level)
+    }
+    answered = Counter((line["id"], line["arm"], line["level"]) for line in shard.samples)
+    wrong = [key for key in asked | answered.keys() if answered[key] != (key in asked) and key[0] not in left_out]
+    if wrong:
+        raise R3Error(
+            f"{path} does not hold one answer to each question (for example {min(wrong)}); remove it and evaluate again"
+        )
     return shard
 
 
@@ -83,12 +111,13 @@ class _Asking:
         self.num_done, self.start = 0, time.monotonic()
         self.last_said = self.start
 
-    def run(self) -> None:
-        current, shard = self.missing[0], Shard()
+    def run(self, stop_point: StopPoint) -> None:
+        current, shard = self.missing[0], Shard(self.subject.dtype)
         for batch, done in self._prepared():
             if batch.shard != current:
                 self._write(current, shard)
-                current, shard = batch.shard, Shard()
+                stop_point()
+                current, shard = batch.shard, Shard(self.subject.dtype)
             said = {line["id"] for line in shard.rejected}
             shard.rejected.extend(
                 {"id": row.row_id, "reason": row.reason, "detail": row.message}
@@ -102,8 +131,8 @@ class _Asking:
 
     def _write(self, number: int, shard: Shard) -> None:
         path = _path(self.plan, number)
-        staging = path.with_name(f".{path.name}")
-        write_jsonl(staging, [*shard.samples, *shard.rejected])
+        staging = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+        write_jsonl(staging, [{"dtype": shard.dtype}, *shard.samples, *shard.rejected])
         sync(staging)
         staging.replace(path)
 

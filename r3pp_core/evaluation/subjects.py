@@ -80,6 +80,13 @@ class Subject:
         return self.config.max_pixels
 
     @property
+    def dtype(self) -> str:
+        """In which its weights answer on this machine."""
+        from r3pp_core.model.backbone import inference_dtype
+
+        return inference_dtype(device())
+
+    @property
     def prompt(self) -> dict[str, Any]:
         return {"version": PROMPT_VERSION, **self.config.prompt.model_dump()}
 

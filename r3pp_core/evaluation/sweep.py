@@ -24,6 +24,7 @@ from r3pp_core.evaluation.shards import answer_shards, read_shard
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
+from r3pp_core.launch.run_dir import is_held, refuse_if_held
 from r3pp_core.progress import Progress, silent
 
 PRIMARY = {name: spec.metric for name, spec in DATASETS.items()}
@@ -62,31 +63,32 @@ def evaluate(
             run_with_progress(launch, evaluation_job(plan, subject, table), progress)
 
     def make(staging: Path) -> Outcome:
+        if force:
+            refuse_if_held(launch_dir(out_dir))  # ranks that lost their launcher still write there
+            shutil.rmtree(plan.shards_dir, ignore_errors=True)
         outcome = None if force else _finished_answers(plan, staging, progress)
         outcome = outcome or _ask(plan, table, staging, answer, progress)
-        described = signature(subject, plan.request.inputs["table"], config)
+        described = signature(subject, plan.request.inputs["table"], config, outcome.details["dtype"])
         results = score_samples(read_jsonl(staging / "samples.jsonl"), PRIMARY, config.seed, described, metrics)
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         return outcome
 
-    if force:
-        shutil.rmtree(plan.shards_dir, ignore_errors=True)
-    manifest = build(Target(out_dir), plan.request, make, force=force, progress=progress)
-    _clear(plan)
-    return manifest
+    return build(Target(out_dir), plan.request, make, force=force, progress=progress, tidy=lambda: _clear(plan))
 
 
 def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], None], progress: Progress) -> Outcome:
     """Have all shards answered and put them together, in an order that does not depend on who answered what."""
-    for abandoned in set(work_dir(plan.out_dir).glob("*")) - {plan.shards_dir, launch_dir(plan.out_dir)}:
-        shutil.rmtree(abandoned)
+    if not is_held(launch_dir(plan.out_dir)):
+        for abandoned in set(work_dir(plan.out_dir).glob("*")) - {plan.shards_dir, launch_dir(plan.out_dir)}:
+            shutil.rmtree(abandoned)
     progress(f"{plan.request.stage}: {len(plan.rows)} rows, {plan.num_generations} answers to generate")
     answer()
-    samples, rejected = [], []
+    samples, rejected, dtypes = [], [], set()
     for number in range(plan.num_shards):
         shard = read_shard(plan, number)
         samples += shard.samples
         rejected += shard.rejected
+        dtypes.add(shard.dtype)
     if not samples:
         _clear(plan)
         raise R3Error(f"{table}: no row could be evaluated; first reason: {rejected[0]['detail']}")
@@ -100,11 +102,13 @@ def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], 
             "pictures": len({row["image_sha256"] for row in plan.rows}),
         },
         left_out=Counter(row["reason"] for row in rejected),
+        details={"dtype": " and ".join(sorted(dtypes))},
     )
 
 
 def _clear(plan: EvaluationPlan) -> None:
-    for done in (plan.shards_dir, launch_dir(plan.out_dir)):
+    launch = launch_dir(plan.out_dir)
+    for done in (plan.shards_dir, *([] if is_held(launch) else [launch])):
         shutil.rmtree(done, ignore_errors=True)
     with suppress(OSError):  # not empty or not there
         work_dir(plan.out_dir).rmdir()
@@ -136,13 +140,14 @@ def _check_config(config: EvaluateConfig, subject: Subject) -> None:
             raise UsageError(f"arm {arm!r} does not fit {subject.name}: choose from {', '.join(subject.arms)}")
 
 
-def signature(subject: Subject, data_hash: str, config: EvaluateConfig) -> dict[str, Any]:
+def signature(subject: Subject, data_hash: str, config: EvaluateConfig, dtype: str) -> dict[str, Any]:
     """What has to be equal for two scores to be comparable."""
     return {
         "data_hash": data_hash,
         "model_hash": subject.hashes["model"],
         "prompt": subject.prompt,
         "max_pixels": subject.max_pixels,
+        "dtype": dtype,
         "decoding": f"greedy, at most {config.max_new_tokens} tokens",
         "damage": config.damage,
         "rows_per_dataset": config.rows_per_dataset,

@@ -9,7 +9,7 @@ from r3pp_core.errors import UsageError
 from r3pp_core.flags import OneSentenceParser, add_config_flags, config_from
 from r3pp_core.ingest.ocr_shard import OcrConfig, cache_dir, read_shard
 from r3pp_core.ingest.workers import num_processes
-from r3pp_core.launch import Job, MessageWriter, run_child
+from r3pp_core.launch import Job, MessageWriter, run_child, stop_point
 
 
 def ocr_job(dataset: str, raw_dir: Path, config: OcrConfig) -> Job:
@@ -40,7 +40,13 @@ def main(arguments: Sequence[str]) -> int:
 
     def work() -> None:
         num_read = read_shard(
-            args.raw_dir, args.dataset, config, lambda text: send("progress", text=text), rank, num_ranks
+            args.raw_dir,
+            args.dataset,
+            config,
+            lambda text: send("progress", text=text),
+            rank,
+            num_ranks,
+            stop_point(run_dir),
         )
         send("done", num_read=num_read)
 

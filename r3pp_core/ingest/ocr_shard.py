@@ -12,6 +12,7 @@ from r3pp_core.ingest.ocr_cache import OcrCache
 from r3pp_core.ingest.ocr_engine import read_picture, start_engine
 from r3pp_core.ingest.workers import Workers, num_processes
 from r3pp_core.jsonl import read_jsonl
+from r3pp_core.launch.run_dir import StopPoint, no_stop
 from r3pp_core.progress import Progress, counted
 
 SHA256 = re.compile("[0-9a-f]{64}")
@@ -47,12 +48,18 @@ def picture_files(raw_dir: Path, dataset: str) -> dict[str, str]:
 
 
 def read_shard(
-    raw_dir: Path, dataset: str, config: OcrConfig, progress: Progress, rank: int = 0, num_ranks: int = 1
+    raw_dir: Path,
+    dataset: str,
+    config: OcrConfig,
+    progress: Progress,
+    rank: int = 0,
+    num_ranks: int = 1,
+    stop_point: StopPoint = no_stop,
 ) -> int:
     """Read what rank `rank` of `num_ranks` has to read, into a cache file of its own; returns how many were read.
 
-    A picture belongs to the rank that its hash says, whatever others have read meanwhile. A picture that could not be
-    read is tried again next time: its file may be back by then.
+    A picture belongs to the rank that its hash says, whatever others have read meanwhile. `stop_point` is called after
+    each. A picture that could not be read is tried again next time: its file may be back by then.
     """
     pictures: dict[str, str] = {}
     for path, sha in picture_files(raw_dir, dataset).items():
@@ -71,6 +78,7 @@ def read_shard(
         for sha, record in read:
             if "reason" not in record:
                 cache.add(sha, record)
+            stop_point()
     return len(missing)
 
 

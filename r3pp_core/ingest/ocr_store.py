@@ -7,6 +7,10 @@ import orjson
 from r3pp_core.corruption.simulator import OcrLine
 
 
+def ocr_table(image_root: Path, dataset: str) -> Path:
+    return image_root / dataset / "ocr.jsonl"
+
+
 class OcrStore:
     """Reads `<image_root>/<prefix>/ocr.jsonl` of each data set on first use and keeps only byte offsets."""
 
@@ -17,7 +21,7 @@ class OcrStore:
     def lines(self, image_path: str) -> list[OcrLine]:
         """Lines of a picture (`<prefix>/images/<name>`), in reading order; empty when it was never read."""
         prefix, _, inner = image_path.partition("/")
-        table = self.image_root / prefix / "ocr.jsonl"
+        table = ocr_table(self.image_root, prefix)
         if prefix not in self._offsets:
             self._offsets[prefix] = _offsets(table) if table.is_file() else {}
         offset = self._offsets[prefix].get(inner)

@@ -7,7 +7,7 @@ from r3pp_core.launch.local import LocalLauncher
 from r3pp_core.launch.messages import MessageReader, MessageWriter
 from r3pp_core.launch.orphans import die_with_parent
 from r3pp_core.launch.registry import launcher_for
-from r3pp_core.launch.run_dir import hold_run_dir, request_stop, stop_requested
+from r3pp_core.launch.run_dir import hold_run_dir, request_stop, stop_point, stop_requested
 
 __all__ = [
     "Job",
@@ -24,5 +24,6 @@ __all__ = [
     "launcher_for",
     "request_stop",
     "run_child",
+    "stop_point",
     "stop_requested",
 ]

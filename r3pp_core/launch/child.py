@@ -12,7 +12,7 @@ from r3pp_core.errors import R3Error
 from r3pp_core.launch.failures import describe
 from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, append_message
 from r3pp_core.launch.orphans import die_with_parent
-from r3pp_core.launch.run_dir import clear_stop, hold_run_dir
+from r3pp_core.launch.run_dir import Stopped, clear_stop, hold_run_dir
 
 
 def run_child(run_dir: Path, main: Callable[[], None]) -> int:
@@ -20,7 +20,8 @@ def run_child(run_dir: Path, main: Callable[[], None]) -> int:
 
     The rank dies with torchrun. Rank 0 holds `run_dir` for the whole of `main`. A failure of any rank becomes one
     "failed" message, because the launcher cannot otherwise tell the rank that ran out of memory from the peers that
-    lost it; an R3Error prints no traceback, and prints nothing at all where a launcher will say it. Also serves a
+    lost it; an R3Error prints no traceback, and prints nothing at all where a launcher will say it. Stopped is a clean
+    end. Also serves a
     process started by hand, where the message file is still written and a stale stop request is removed.
     """
     rank = int(os.environ.get("RANK", "0"))
@@ -33,6 +34,8 @@ def run_child(run_dir: Path, main: Callable[[], None]) -> int:
             if rank == 0 and not launched:
                 clear_stop(run_dir)
             main()
+    except Stopped:
+        append_message(run_dir, "stopped", {"rank": rank})
     except R3Error as error:
         append_message(run_dir, "failed", describe(error, rank))
         if not launched:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,10 +72,8 @@ def _end(pids: list[int]) -> None:
 
 
 def _signal(process: psutil.Process, number: int) -> None:
-    try:
+    with suppress(psutil.Error):  # it has just ended, or became another user's
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
 
 
 if __name__ == "__main__":

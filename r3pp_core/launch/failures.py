@@ -15,6 +15,7 @@ FailureKind = Literal[
     "port_taken",
     "disk_full",
     "time_limit",
+    "no_slurm",
     "error",
 ]
 
@@ -33,7 +34,7 @@ PHRASES: dict[FailureKind, tuple[str, ...]] = {
         "invalid device ordinal",
     ),
 }
-RETRY_HELPS: frozenset[FailureKind] = frozenset({"lost_rank", "port_taken", "time_limit", "error"})
+RETRY_HELPS: frozenset[FailureKind] = frozenset({"lost_rank", "port_taken", "time_limit", "no_slurm", "error"})
 
 REMEDIES: dict[FailureKind, str] = {
     "bad_input": "correct the value that the message names",
@@ -44,6 +45,7 @@ REMEDIES: dict[FailureKind, str] = {
     "port_taken": "run again: another port is taken",
     "disk_full": "free some space, lower --keep, or choose another --output_dir, then run again to resume",
     "time_limit": "run again to resume from the checkpoint that was saved before it",
+    "no_slurm": "run again once `sinfo` answers",
     "error": "the traceback is in the output above",
 }
 

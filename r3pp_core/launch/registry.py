@@ -1,7 +1,9 @@
 """The launcher that a config asks for."""
 
+from r3pp_core.errors import R3Error
 from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, Launcher, Message
 from r3pp_core.launch.local import LocalLauncher
+from r3pp_core.launch.run_dir import stop_file
 from r3pp_core.launch.slurm import SlurmLauncher
 from r3pp_core.progress import Progress
 
@@ -11,10 +13,18 @@ def launcher_for(config: LaunchConfig) -> Launcher:
 
 
 def run_with_progress(config: LaunchConfig, job: Job, progress: Progress) -> JobResult:
-    """Run a job that reports by `progress` messages with a `text`; its errors are those of Launcher.run."""
+    """Run a job that reports by `progress` messages with a `text` to its end.
+
+    Raises as Launcher.run does, and R3Error where the job was asked to stop before.
+    """
 
     def on_message(message: Message) -> None:
         if message["kind"] == "progress":
             progress(message["text"])
 
-    return launcher_for(config).run(job, on_message, progress)
+    result = launcher_for(config).run(job, on_message, progress)
+    if result.stopped:
+        raise R3Error(
+            f"{job.name}: stopped, as {stop_file(job.run_dir)} asked; what is done is kept, run again to go on"
+        )
+    return result

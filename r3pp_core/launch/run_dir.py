@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -33,6 +33,29 @@ def clear_stop(run_dir: Path) -> None:
     stop_file(run_dir).unlink(missing_ok=True)
 
 
+class Stopped(Exception):  # noqa: N818 - no error: a rank ended where it was asked to
+    """Raised at a stop point; `run_child` reports it as a clean end."""
+
+
+StopPoint = Callable[[], None]
+
+
+def no_stop() -> None:
+    """The stop point of work that nobody asks to stop."""
+
+
+def stop_point(run_dir: Path) -> StopPoint:
+    """For ranks that work alone: called between two pieces that are kept, it raises Stopped where a stop was asked
+    for.
+    """
+
+    def look() -> None:
+        if stop_requested(run_dir):
+            raise Stopped
+
+    return look
+
+
 @contextmanager
 def hold_run_dir(run_dir: Path) -> Iterator[None]:
     """Be the only trainer of `run_dir`. Raises R3Error that names the process which is it already.
@@ -52,8 +75,17 @@ def hold_run_dir(run_dir: Path) -> Iterator[None]:
 
 def refuse_if_held(run_dir: Path) -> None:
     """Raise R3Error when a trainer holds `run_dir`: a launcher asks before it touches anything there."""
-    with _open_lock(run_dir) as file:
-        _take(file, run_dir, fcntl.LOCK_SH)
+    if run_dir.is_dir():
+        with _open_lock(run_dir) as file:
+            _take(file, run_dir, fcntl.LOCK_SH)
+
+
+def is_held(run_dir: Path) -> bool:
+    try:
+        refuse_if_held(run_dir)
+    except R3Error:
+        return True
+    return False
 
 
 def _open_lock(run_dir: Path) -> IO[str]:

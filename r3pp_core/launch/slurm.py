@@ -1,41 +1,33 @@
 """SlurmLauncher: the same torchrun on a cluster's nodes, found again by whoever comes after a lost launcher."""
 
-import json
-import shlex
-import subprocess
 import sys
 import time
 import uuid
 from pathlib import Path
-from typing import NamedTuple
 
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.launch.failures import LaunchFailed, launch_failed
 from r3pp_core.launch.interface import Job, JobResult, LaunchConfig, OnMessage
-from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, MessageReader
-from r3pp_core.launch.orphans import PARENT_VARIABLE
+from r3pp_core.launch.messages import MessageReader
 from r3pp_core.launch.run_dir import clear_stop, refuse_if_held, request_stop, stop_file
+from r3pp_core.launch.slurm_commands import ITS_OWN, SlurmCommands, State
+from r3pp_core.launch.slurm_job import (
+    TIME_LIMIT,
+    Record,
+    exit_file,
+    job_script,
+    output_file,
+    read_record,
+    sbatch_options,
+    write_record,
+)
 from r3pp_core.launch.watching import Relay, sigterm_raises
 from r3pp_core.progress import Progress
 
-ACTIVE = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING"}
-TIME_LIMIT = "the time limit of the job is near"
-COMMAND_TIMEOUT_S = 60
 CANCEL_WAIT_S = 120.0
 CANCEL_POLL_S = 2.0
-PORTS = range(20_000, 60_000)
-
-
-class Record(NamedTuple):
-    """Of the job that was submitted for a run's folder; `job_id` None: its submission was not heard of to its end."""
-
-    launch_id: str
-    job_id: str | None
-    command: list[str]
-
-    @property
-    def name(self) -> str:
-        return f"r3pp-{self.launch_id}"
+SETTLE_S = 60.0  # for a file of another host to be seen here (NFS keeps names that long), and for Slurm to queue again
+SETTLE_POLL_S = 1.0
 
 
 class SlurmLauncher:
@@ -51,7 +43,7 @@ class SlurmLauncher:
         if config.gpus is not None:
             raise UsageError("--use_gpus is for this machine; on Slurm ask for them with slurm.gres")
         self.config = config
-        self.slurm = config.slurm
+        self.slurm = SlurmCommands(config.slurm)
 
     def run(self, job: Job, on_message: OnMessage, progress: Progress) -> JobResult:
         """See Launcher.run. An interrupt stops the job; a launcher that is killed leaves it to the next one."""
@@ -60,22 +52,21 @@ class SlurmLauncher:
         self._require_shared(job.run_dir)
         start = time.monotonic()
         with sigterm_raises():
-            record = self._running(job.run_dir)
-            if record and record.command != [job.module, *job.args]:
-                raise R3Error(
-                    f"{job.name}: Slurm job {record.job_id}, which was started with another config, is still in "
-                    f"{job.run_dir}; wait for it, or end it with `scancel {record.job_id}`"
-                )
+            record = self._running(job)
             if record:
                 progress(f"{job.name}: found Slurm job {record.job_id} again, which was started before")
                 relay = Relay(MessageReader(job.run_dir, record.launch_id), on_message)
             else:
                 refuse_if_held(job.run_dir)
                 clear_stop(job.run_dir)
-                record, relay = self._submit(job, on_message)
-                progress(f"{job.name}: submitted Slurm job {record.job_id}")
+                record = Record(uuid.uuid4().hex, None, [job.module, *job.args])
+                relay = Relay(MessageReader(job.run_dir, record.launch_id), on_message)
+                relay.skip_existing()
             watch = _Watch(self, job, record, relay, progress)
             try:
+                if record.job_id is None:
+                    watch.record = self._submit(job, record)
+                    progress(f"{job.name}: submitted Slurm job {watch.record.job_id}")
                 exit_code = watch.until_end(None)
             except BaseException as error:
                 self._stop(watch, error)
@@ -91,11 +82,14 @@ class SlurmLauncher:
     def _stop(self, watch: "_Watch", error: BaseException) -> None:
         """Ask for a clean end, give it its time, then cancel what is left and see it gone."""
         name, relay, progress = watch.job.name, watch.relay, watch.progress
-        request_stop(watch.job.run_dir, f"the launcher was interrupted by {type(error).__name__}")
-        grace_s = relay.stop_grace_s(self.config)
-        progress(f"{name}: stop requested ({type(error).__name__}), waiting up to {grace_s:g} s for a clean end")
+        if watch.record.job_id is None:  # it may have been submitted all the same
+            self.slurm.run("scancel", f"--name={watch.record.name}")
+            return
         try:
-            if self.state(watch.record).state == "RUNNING":
+            request_stop(watch.job.run_dir, f"the launcher was interrupted by {type(error).__name__}")
+            grace_s = relay.stop_grace_s(self.config)
+            progress(f"{name}: stop requested ({type(error).__name__}), waiting up to {grace_s:g} s for a clean end")
+            if self.slurm.state(watch.record.job_id).state in ("RUNNING", "UNKNOWN"):
                 watch.until_end(time.monotonic() + grace_s)
             relay.finish(name, progress)
             progress(f"{name}: {'stopped cleanly' if relay.stopped else 'did not report a clean stop'}")
@@ -103,153 +97,84 @@ class SlurmLauncher:
             self._cancel(watch)
 
     def _cancel(self, watch: "_Watch") -> None:
+        """Until Slurm itself says that the job has ended."""
         job_id = str(watch.record.job_id)
         deadline = time.monotonic() + CANCEL_WAIT_S
-        while self.state(watch.record).state in ACTIVE:
-            self.command("scancel", "--full", job_id)
+        while not (state := self.slurm.state(job_id)).is_final:
+            self.slurm.run("scancel", "--full", job_id)
             if time.monotonic() > deadline:
-                watch.progress(f"{watch.job.name}: Slurm job {job_id} is still there; look with `squeue -j {job_id}`")
+                what = "does not say whether it" if state.is_unknown else "says that it"
+                watch.progress(
+                    f"{watch.job.name}: Slurm was told to cancel job {job_id} and {what} still runs ({state}); look "
+                    f"with `squeue -j {job_id}`, end it with `scancel --full {job_id}`"
+                )
                 return
             time.sleep(CANCEL_POLL_S)
 
-    def _submit(self, job: Job, on_message: OnMessage) -> tuple[Record, Relay]:
-        record = Record(uuid.uuid4().hex, None, [job.module, *job.args])
+    def _submit(self, job: Job, record: Record) -> Record:
+        """The record with the job's id. Raises R3Error with Slurm's own words where it does not take the job."""
         for ended in job.run_dir.glob("slurm-*.exit"):
             ended.unlink()  # of a job whose number a new controller may give again
-        relay = Relay(MessageReader(job.run_dir, record.launch_id), on_message)
-        relay.skip_existing()
         path = job.run_dir / "slurm.sh"
-        path.write_text(self.script(job, record), encoding="utf-8")
-        _write_record(job.run_dir, record)  # before it is submitted: a launcher that is lost here is found by name
-        done = self.command("sbatch", *self.options(job, record), str(path))
-        if done.returncode != 0:
+        path.write_text(job_script(self.config, job, record), encoding="utf-8")
+        write_record(job.run_dir, record)  # before it is submitted: a launcher that is lost here is found by name
+        done = self.slurm.run("sbatch", *sbatch_options(self.config, job, record), str(path))
+        # A submission whose answer was lost (a timeout, a connection) may have been taken.
+        job_id = done.stdout.strip().split(";")[0] if done.returncode == 0 else self._taken(record)
+        if job_id is None:
             raise R3Error(f"{job.name}: sbatch refused the job: {done.stderr.strip()}")
-        record = record._replace(job_id=done.stdout.strip().split(";")[0])
-        _write_record(job.run_dir, record)
-        return record, relay
+        record = record._replace(job_id=job_id)
+        write_record(job.run_dir, record)
+        return record
 
-    def options(self, job: Job, record: Record) -> list[str]:
-        """Of sbatch. Given as arguments and not in the script, where a folder's name may be cut at its spaces."""
-        slurm = self.slurm
-        output = str(job.run_dir / "slurm-").replace("%", "%%") + "%j.out"
-        wanted = {
-            "job-name": record.name,
-            "nodes": slurm.nodes,
-            "ntasks-per-node": 1,
-            "output": output,
-            "open-mode": "append",
-            "signal": f"B:USR1@{slurm.warn_s}",
-            "account": slurm.account,
-            "partition": slurm.partition,
-            "qos": slurm.qos,
-            "gres": slurm.gres,
-            "constraint": slurm.constraint,
-            "cpus-per-task": slurm.cpus_per_task,
-            "mem": slurm.mem,
-            "time": slurm.time,
-        }
-        given = [f"--{name}={value}" for name, value in wanted.items() if value is not None]
-        return ["--parsable", "--requeue", *given, *slurm.options]
-
-    def script(self, job: Job, record: Record) -> str:
-        """What Slurm runs on the first node; `srun` starts one torchrun on each."""
-        slurm, run_dir = self.slurm, shlex.quote(str(job.run_dir))
-        python = slurm.python or sys.executable
-        ranks = ["--nnodes", str(slurm.nodes), "--nproc-per-node", str(self.config.num_processes)]
-        starter = [python, "-m", "r3pp_core.launch.torchrun_starter", str(job.run_dir), *ranks]
-        variables = {**self.config.env, LAUNCH_ID_VARIABLE: record.launch_id, "PYTHONUNBUFFERED": "1"}
-        return "\n".join(
-            [
-                "#!/bin/bash",
-                f"unset {PARENT_VARIABLE}",
-                *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
-                *slurm.setup,
-                f'ended={run_dir}/slurm-"$SLURM_JOB_ID".exit',
-                'rm -f "$ended"',
-                f"stop={shlex.quote(str(stop_file(job.run_dir)))}",
-                f'trap \'echo "$(date): {TIME_LIMIT}" > "$stop"\' USR1',
-                f"port=$(({PORTS.start} + SLURM_JOB_ID % {len(PORTS)}))",
-                f"srun --kill-on-bad-exit=1 {shlex.join(starter)} --rdzv-backend c10d \\",
-                '  --rdzv-endpoint "$(hostname):$port" --rdzv-id "$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" \\',
-                f"  --module {shlex.join([job.module, *job.args])} &",
-                "ranks=$!",
-                "wait $ranks; code=$?",
-                "while kill -0 $ranks 2>/dev/null; do wait $ranks; code=$?; done  # a signal ends a wait early",
-                'echo $code > "$ended.tmp" && mv "$ended.tmp" "$ended"',
-                "exit $code",
-                "",
-            ]
-        )
+    def _taken(self, record: Record) -> str | None:
+        try:
+            return self.slurm.waiting_or_running(record.name)
+        except LaunchFailed:
+            return None  # sbatch's own words say more; whatever was submitted is cancelled by its name
 
     def _require_shared(self, run_dir: Path) -> None:
         """Where commands go to another host, that host must see the same folder."""
-        if not self.slurm.submit_prefix:
+        if not self.slurm.prefix:
             return
         token, probe = uuid.uuid4().hex, run_dir / ".slurm_probe"
         probe.write_text(token, encoding="utf-8")
         try:
-            done = self.command("cat", str(probe))
+            done = self.slurm.run("cat", str(probe))
         finally:
             probe.unlink(missing_ok=True)
         if done.returncode != 0 or done.stdout.strip() != token:
-            host = " ".join(self.slurm.submit_prefix)
+            host = " ".join(self.slurm.prefix)
             raise R3Error(
                 f"{run_dir} is not the same folder behind `{host}` ({done.stderr.strip() or 'another content'}); "
                 "put the workspace on a shared file system"
             )
 
-    def _running(self, run_dir: Path) -> Record | None:
-        """The job that an earlier launcher submitted for this folder, while Slurm still has it."""
-        try:
-            record = Record(**json.loads((run_dir / "slurm.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+    def _running(self, job: Job) -> Record | None:
+        """The job that an earlier launcher submitted for this folder, while Slurm still has it.
+
+        Raises R3Error where that job is of another config, LaunchFailed where Slurm does not answer.
+        """
+        record = read_record(job.run_dir)
+        if record is None:
             return None
         if record.job_id is None:
-            done = self.command("squeue", "--noheader", f"--name={record.name}", "--format=%A")
-            job_ids = done.stdout.split()
-            if done.returncode != 0 or not job_ids:
+            job_id = self.slurm.waiting_or_running(record.name)
+            if job_id is None:
                 return None
-            record = record._replace(job_id=job_ids[0])
-            _write_record(run_dir, record)
-        if _text(exit_file(run_dir, record)):  # Slurm may still count it as completing
+            record = record._replace(job_id=job_id)
+            write_record(job.run_dir, record)
+        state = self.slurm.known_state(str(record.job_id))
+        # With an exit code the script is through, while Slurm may count the job as running for a moment longer; one
+        # that is queued again has yet to remove the code.
+        if state.is_final or (state.state in ITS_OWN and _text(exit_file(job.run_dir, record))):
             return None
-        return record if self.state(record).state in ACTIVE else None
-
-    def state(self, record: Record) -> "State":
-        """As Slurm says now. "UNKNOWN" while it does not answer, "GONE" when it has forgotten the job."""
-        done = self.command("scontrol", "--oneliner", "show", "job", str(record.job_id))
-        if done.returncode != 0:
-            is_gone = "Invalid job id" in done.stderr
-            return State("GONE" if is_gone else "UNKNOWN", done.stderr.strip(), "")
-        fields = dict(part.split("=", 1) for part in done.stdout.split() if "=" in part)
-        return State(fields.get("JobState", "UNKNOWN"), fields.get("Reason", ""), fields.get("NodeList", ""))
-
-    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run one, here or behind `submit_prefix`. ssh gives its words to a shell, so they are quoted."""
-        prefix = self.slurm.submit_prefix
-        over_ssh = bool(prefix) and Path(prefix[0]).name == "ssh"
-        words = [*prefix, *(map(shlex.quote, arguments) if over_ssh else arguments)]
-        try:
-            return subprocess.run(
-                words, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, stdin=subprocess.DEVNULL
-            )
-        except FileNotFoundError as error:
+        if record.command != [job.module, *job.args]:
             raise R3Error(
-                f"{error.filename} is not here; run this on a host that submits to Slurm, or name one in "
-                'slurm.submit_prefix, for example ["ssh", "login1"]'
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            return subprocess.CompletedProcess(words, 1, "", f"no answer within {error.timeout:.0f} s")
-
-
-class State(NamedTuple):
-    state: str
-    reason: str
-    nodes: str
-
-    def __str__(self) -> str:
-        more = f" on {self.nodes}" if self.state == "RUNNING" else f" ({self.reason})" if self.reason != "None" else ""
-        return f"{self.state.lower()}{more}"
+                f"{job.name}: Slurm job {record.job_id}, which was started with another config, is still in "
+                f"{job.run_dir}; wait for it, or end it with `scancel {record.job_id}`"
+            )
+        return record
 
 
 class _Watch:
@@ -257,34 +182,72 @@ class _Watch:
 
     def __init__(self, launcher: SlurmLauncher, job: Job, record: Record, relay: Relay, progress: Progress) -> None:
         self.launcher, self.job, self.record, self.relay, self.progress = launcher, job, record, relay, progress
-        self._output = job.run_dir / f"slurm-{record.job_id}.out"
         self._shown = 0
         self._told = ""
-        self._asked = -float("inf")
+        self._asked = self._queued_again = -float("inf")
         self.ending: R3Error | None = None
 
     def until_end(self, deadline: float | None) -> int:
         """The job's exit code; 1 where `deadline` passes before, or where Slurm ended it: `ending` says how."""
-        ended = exit_file(self.job.run_dir, self.record)
         while deadline is None or time.monotonic() < deadline:
-            self.relay.poll()
-            self._show_output()
-            if code := _text(ended).strip():
+            self._look()
+            code = self._exit_code()
+            if code == "0" or (code and self._is_due(self._queued_again) and self._stays_ended()):
+                self._look()
                 return int(code)
-            if time.monotonic() - self._asked >= self.launcher.slurm.poll_s:
-                self._asked = time.monotonic()
-                state = self.launcher.state(self.record)
-                self._tell(state)
-                if state.state not in ACTIVE and state.state != "UNKNOWN" and not _text(ended):
-                    self._show_output()
-                    self.relay.poll()
-                    self.ending = self._ended_as(state)
-                    return 0 if state.state == "COMPLETED" else 1
+            if self._is_due(self._asked):
+                state = self._ask()
+                if state.is_final:
+                    return self._ended_as(state)
             time.sleep(self.launcher.config.poll_s)
         return 1
 
-    def _ended_as(self, state: State) -> R3Error | None:
-        """Of a job whose script could not say how it ended."""
+    def _is_due(self, last: float) -> bool:
+        return time.monotonic() - last >= self.launcher.config.slurm.poll_s
+
+    def _look(self) -> None:
+        self.relay.poll()
+        self._show_output()
+
+    def _exit_code(self) -> str:
+        return _text(exit_file(self.job.run_dir, self.record)).strip()
+
+    def _ask(self) -> State:
+        self._asked = time.monotonic()
+        state = self.launcher.slurm.state(str(self.record.job_id))
+        if str(state) != self._told:
+            self._told = str(state)
+            self.progress(f"{self.job.name}: Slurm job {self.record.job_id} is {state}")
+        return state
+
+    def _stays_ended(self) -> bool:
+        """Whether a job whose ranks failed is over, and not about to be queued again (preempted, a node lost)."""
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline:
+            state = self._ask()
+            if state.is_final:
+                return True
+            if not state.is_unknown and state.state not in ITS_OWN:
+                self._queued_again = time.monotonic()
+                return False
+            time.sleep(SETTLE_POLL_S)
+        return bool(self._exit_code())
+
+    def _ended_as(self, state: State) -> int:
+        """The exit code of a job that Slurm says has ended. A script that ran to its end left one, perhaps on a disk
+        that shows it here later.
+        """
+        deadline = time.monotonic() + (SETTLE_S if state.state in ("COMPLETED", "FAILED") else 0)
+        while not (code := self._exit_code()) and time.monotonic() < deadline:
+            time.sleep(SETTLE_POLL_S)
+        self._look()
+        if code:
+            return int(code)
+        self.ending = self._how_it_ended(state)
+        return 0 if state.state == "COMPLETED" else 1
+
+    def _how_it_ended(self, state: State) -> R3Error | None:
+        """Of a job whose script could not say it."""
         name, job_id = self.job.name, self.record.job_id
         if state.state == "CANCELLED":
             return R3Error(f"{name}: Slurm job {job_id} was cancelled; run again to resume")
@@ -300,19 +263,15 @@ class _Watch:
             lost = {"error_type": "MemoryError", "message": "Slurm ended the job out of memory", "user_error": False}
             return launch_failed(name, 1, [{**lost, "exit_code": 1, "rank": 0}], self.relay.plan)
         if state.state != "COMPLETED" and not self.relay.failures:
-            sentence = f"{name}: Slurm job {job_id} ended as {state}; look at {self._output}, then run again to resume"
+            output = output_file(self.job.run_dir, self.record)
+            sentence = f"{name}: Slurm job {job_id} ended as {state}; look at {output}, then run again to resume"
             return LaunchFailed(sentence, "lost_rank", 1, None)
         return None
-
-    def _tell(self, state: State) -> None:
-        if str(state) != self._told:
-            self._told = str(state)
-            self.progress(f"{self.job.name}: Slurm job {self.record.job_id} is {state}")
 
     def _show_output(self) -> None:
         """What all ranks wrote, on this process's own output, where the terminal or the UI has it."""
         try:
-            with self._output.open("rb") as file:
+            with output_file(self.job.run_dir, self.record).open("rb") as file:
                 file.seek(self._shown)
                 fresh = file.read()
         except OSError:
@@ -320,18 +279,6 @@ class _Watch:
         self._shown += len(fresh)
         sys.stdout.write(fresh.decode(errors="replace"))
         sys.stdout.flush()
-
-
-def exit_file(run_dir: Path, record: Record) -> Path:
-    """Where the job's script leaves its exit code; removed when Slurm starts it again."""
-    return run_dir / f"slurm-{record.job_id}.exit"
-
-
-def _write_record(run_dir: Path, record: Record) -> None:
-    path = run_dir / "slurm.json"
-    staging = path.with_suffix(".tmp")
-    staging.write_text(json.dumps(record._asdict()) + "\n", encoding="utf-8")
-    staging.replace(path)
 
 
 def _text(path: Path) -> str:

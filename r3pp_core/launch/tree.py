@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -26,7 +27,7 @@ class ProcessTree:
         try:
             root = psutil.Process(root_pid)
             self._known.update([root, *root.children(recursive=True)])
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             return  # it ended between two looks; what it left is found by the launch id
 
     def alive(self) -> list[psutil.Process]:
@@ -69,10 +70,10 @@ def _is_alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True
 
 
 def _signal(process: psutil.Process, *, kill: bool) -> None:
-    try:
+    with suppress(psutil.Error):  # it has just ended, or became another user's
         process.kill() if kill else process.terminate()
-    except psutil.NoSuchProcess:
-        return

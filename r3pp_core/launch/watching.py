@@ -48,7 +48,7 @@ class Relay:
         if cause := root_cause(self.failures):
             self._deliver(dict(cause))
         if self._reader.num_unreadable:
-            progress(f"{name}: {self._reader.num_unreadable} torn lines in progress.jsonl were passed over")
+            progress(f"{name}: {self._reader.num_unreadable} torn messages were passed over")
 
     def _deliver(self, message: Message) -> None:
         """A callback that was interrupted or raised is not called again: what it raised is already on its way up."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from r3pp_core.artefact import fresh_manifest
 from r3pp_core.errors import UsageError
 from r3pp_core.flags import OneSentenceParser, add_config_flags, config_from
-from r3pp_core.launch import MessageWriter, run_child
+from r3pp_core.launch import MessageWriter, run_child, stop_point
 from r3pp_core.retrieval.build import build_from_shards
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.faiss_index import use_all_cores
@@ -37,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
 
     def launched() -> None:
         plan = _plan(args, config)
-        num_encoded = encode_shards(plan, lambda text: send("progress", text=text), rank, num_ranks)
+        num_encoded = encode_shards(
+            plan, lambda text: send("progress", text=text), rank, num_ranks, stop_point(run_dir)
+        )
         send("done", num_encoded=num_encoded)
 
     def by_hand() -> None:

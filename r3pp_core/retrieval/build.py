@@ -16,6 +16,7 @@ from r3pp_core import artefact
 from r3pp_core.artefact import Manifest, Outcome
 from r3pp_core.jsonl import write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
+from r3pp_core.launch.run_dir import is_held
 from r3pp_core.progress import Progress, silent
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.faiss_index import make_faiss_index, write_faiss_index
@@ -70,17 +71,19 @@ def build_from_shards(
     launch = launch_dir(plan.out_dir, plan.kind)
 
     def make(staging: Path) -> Outcome:
-        for abandoned in set(work.glob("*")) - {plan.shards_dir, launch}:
-            rmtree(abandoned)
+        if not is_held(launch):  # by ranks of a job that lost its launcher
+            for abandoned in set(work.glob("*")) - {plan.shards_dir, launch}:
+                rmtree(abandoned)
         encode()
         return _write(plan, staging, progress)
 
-    manifest = artefact.build(plan.target, plan.request, make, force=force, progress=progress)
-    for done in (plan.shards_dir, launch):
-        rmtree(done, ignore_errors=True)
-    with suppress(OSError):  # not empty: another build has begun
-        work.rmdir()
-    return manifest
+    def tidy() -> None:
+        for done in (plan.shards_dir, *([] if is_held(launch) else [launch])):
+            rmtree(done, ignore_errors=True)
+        with suppress(OSError):  # not there, or not empty
+            work.rmdir()
+
+    return artefact.build(plan.target, plan.request, make, force=force, progress=progress, tidy=tidy)
 
 
 def _write(plan: IndexPlan, staging: Path, progress: Progress) -> Outcome:

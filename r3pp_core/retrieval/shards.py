@@ -17,6 +17,7 @@ import numpy as np
 
 from r3pp_core.artefact import sync
 from r3pp_core.errors import R3Error
+from r3pp_core.launch.run_dir import StopPoint, no_stop
 from r3pp_core.pictures import PictureError
 from r3pp_core.progress import Progress, counted
 from r3pp_core.retrieval.batches import Batch, encoded_batches
@@ -36,11 +37,13 @@ class Shard:
     rejected: dict[int, str]
 
 
-def encode_shards(plan: IndexPlan, progress: Progress, rank: int = 0, num_ranks: int = 1) -> int:
+def encode_shards(
+    plan: IndexPlan, progress: Progress, rank: int = 0, num_ranks: int = 1, stop_point: StopPoint = no_stop
+) -> int:
     """Encode what rank `rank` of `num_ranks` has to and nobody has yet; returns the number of shards encoded.
 
-    Shard n belongs to rank n modulo `num_ranks`. Raises R3Error for an unusable encoder and when a vector is not
-    finite.
+    Shard n belongs to rank n modulo `num_ranks`; `stop_point` is called before each. Raises R3Error for an unusable
+    encoder and when a vector is not finite.
     """
     plan.shards_dir.mkdir(parents=True, exist_ok=True)
     own = range(rank, plan.num_shards, num_ranks)
@@ -50,8 +53,11 @@ def encode_shards(plan: IndexPlan, progress: Progress, rank: int = 0, num_ranks:
         progress(f"{plan.request.stage}: {len(own)} shards{where}, {len(own) - len(missing)} encoded before")
     if missing:
         encode = _encoded_pictures if plan.kind == "image" else _encoded_texts
+        stop_point()
         for number, shard in zip(missing, encode(plan, missing, f"{plan.request.stage}{where}", progress), strict=True):
             _write(shard, shard_path(plan, number))
+            if number != missing[-1]:
+                stop_point()
     return len(missing)
 
 

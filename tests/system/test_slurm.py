@@ -189,5 +189,7 @@ def steps_in(run_dir: Path) -> int:
 
 def ranks_of(run_dir: Path) -> list[int]:
     return [
-        process.pid for process in psutil.process_iter(["cmdline"]) if str(run_dir) in (process.info["cmdline"] or [])
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(run_dir) in word for word in process.info["cmdline"] or [])
     ]

@@ -7,6 +7,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -154,10 +155,10 @@ def test_after_a_restart_of_the_machine_the_run_is_retried_from_its_newest_check
     run = ui.train_until(KILLED_AT)
     family = psutil.Process(ui.process.pid).children(recursive=True)
     lost = {process.pid: process for process in [psutil.Process(ui.process.pid), *family, *ui.trainers()]}
-    for pid in lost:
-        os.kill(pid, signal.SIGSTOP)
-    for pid in lost:
-        os.kill(pid, signal.SIGKILL)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in lost:
+            with suppress(ProcessLookupError):  # a helper that had just ended
+                os.kill(pid, number)
     ui.process.wait()
     ui.restart()
     assert_the_retry_resumes(ui, run)

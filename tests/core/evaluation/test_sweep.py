@@ -8,11 +8,15 @@ from PIL import Image, ImageDraw
 
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.job import launch_dir
+from r3pp_core.evaluation.plan import plan_evaluation
 from r3pp_core.evaluation.reporting import read_results
+from r3pp_core.evaluation.shards import answer_shards
 from r3pp_core.evaluation.subjects import Places, base_subject, r3_subject
 from r3pp_core.evaluation.sweep import damaged_picture, evaluate
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
+from r3pp_core.launch.run_dir import hold_run_dir, request_stop
 from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.sample.backbones import build_small_backbone
 
@@ -95,6 +99,7 @@ def test_results_have_a_cell_for_each_arm_and_level_and_a_signature(swept, subje
     assert arms["base"]["0"]["n"] == 4
     assert results["primary"] == {"chartqa": "relaxed_accuracy"}
     assert results["signature"]["model_hash"] == subject.hashes["model"]
+    assert results["signature"]["dtype"] == "float32"
     assert results["signature"]["decoding"] == "greedy, at most 2 tokens"
 
 
@@ -177,6 +182,52 @@ def test_an_interrupted_sweep_goes_on_with_the_shards_that_are_left(swept, folde
     assert evaluate(subject, *tables, tmp_path, config, said.append) == swept[0]
     assert "evaluation/base: 4 shards, 2 answered before" in said
     assert set(asked_again).isdisjoint(finished)
+
+
+def test_ranks_that_are_asked_to_stop_end_between_two_shards_and_what_they_answered_is_kept(
+    swept, folder, subject, tmp_path
+):
+    config = CONFIG.model_copy(update={"shard_rows": 1})
+    tables = (folder / "val.jsonl", folder / "raw")
+
+    def stop(text: str) -> None:
+        if "2 shards of rank 0" in text:
+            request_stop(launch_dir(tmp_path), "the test wants it")
+
+    launch = LaunchConfig(num_processes=2, env={"OMP_NUM_THREADS": "1"}, poll_s=0.01)
+    with pytest.raises(R3Error, match=r"stopped, as .*stop.requested asked; what is done is kept, run again to go on"):
+        evaluate(subject, *tables, tmp_path, config, stop, launch=launch)
+    assert evaluate(subject, *tables, tmp_path, config) == swept[0]
+
+
+def test_forcing_keeps_away_from_ranks_that_lost_their_launcher(swept, folder, subject, tmp_path):
+    kept = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG).shards_dir / "000000.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    with hold_run_dir(launch_dir(tmp_path)), pytest.raises(R3Error, match="in use by another trainer"):
+        evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, force=True)
+    assert kept.exists()
+    assert evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, force=True) == swept[0]
+
+
+def test_a_shard_that_lacks_an_answer_is_named(swept, folder, subject, tmp_path):
+    plan = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG)
+    answer_shards(plan, subject, print)
+    (path,) = plan.shards_dir.iterdir()
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(R3Error, match=rf"{path} does not hold one answer to each question .* remove it"):
+        evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG)
+    path.unlink()
+    assert evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG) == swept[0]
+
+
+def test_other_ocr_lines_ask_for_another_evaluation(swept, folder, subject, tmp_path):
+    raw = shutil.copytree(folder / "raw", tmp_path / "raw")
+    before = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG).request
+    (raw / "chartqa" / "ocr.jsonl").write_text("")
+    after = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG).request
+    assert set(after.inputs) - set(before.inputs) == {"ocr_chartqa"}
 
 
 def test_an_evaluation_that_stands_loads_no_model(swept, folder, subject):

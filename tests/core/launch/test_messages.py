@@ -8,7 +8,7 @@ import pytest
 
 from r3pp_core.errors import R3Error
 from r3pp_core.launch import MessageReader, MessageWriter, hold_run_dir
-from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, MAX_MESSAGE_BYTES, messages_path
+from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, MAX_MESSAGE_BYTES, append_message, messages_path
 
 
 @pytest.fixture
@@ -49,6 +49,30 @@ def test_other_ranks_write_nothing(tmp_path: Path, launch: str, monkeypatch: pyt
     monkeypatch.setenv("RANK", "1")
     MessageWriter(tmp_path).send("step", step=1)
     assert not messages_path(tmp_path).exists()
+
+
+def test_on_several_nodes_all_but_rank_0_write_into_a_file_of_their_node(
+    tmp_path: Path, launch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Appending is atomic on one machine only."""
+    monkeypatch.setenv("SLURM_NNODES", "2")
+    reader = MessageReader(tmp_path, launch)
+    for number, (rank, node) in enumerate([("0", "1"), ("3", "1"), ("1", "0"), ("0", "1")]):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("SLURM_NODEID", node)
+        append_message(tmp_path, "failed", {"number": number})
+        time.sleep(0.001)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "progress.jsonl",
+        "progress.node0.jsonl",
+        "progress.node1.jsonl",
+    ]
+    assert [message["number"] for message in reader.read()] == [0, 1, 2, 3]
+    append_message(tmp_path, "failed", {"number": 4})
+    assert [message["number"] for message in reader.read()] == [4]
+    later = MessageReader(tmp_path, launch)
+    later.skip_existing()
+    assert later.read() == []
 
 
 def test_a_message_of_32_kb_is_refused_and_not_written(tmp_path: Path, launch: str) -> None:

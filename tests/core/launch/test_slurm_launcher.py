@@ -11,9 +11,10 @@ import pytest
 import r3pp_core
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.launch import Job, LaunchConfig, LaunchFailed, launcher_for
+from r3pp_core.launch import slurm as slurm_launcher
 from r3pp_core.launch.interface import Message
-from r3pp_core.launch.run_dir import stop_file
-from r3pp_core.launch.slurm import Record, SlurmLauncher
+from r3pp_core.launch.run_dir import request_stop, stop_file
+from r3pp_core.launch.slurm_job import TIME_LIMIT, Record, job_script, sbatch_options
 from r3pp_core.progress import silent
 
 ROOT = Path(r3pp_core.__file__).parents[1]
@@ -21,7 +22,7 @@ COMMANDS = {
     # The script begins at once, its srun is the command itself, and Slurm knows the job until its script has ended.
     "sbatch": """echo "sbatch $*" >> "$FAKE/asked"
 for word in "$@"; do case "$word" in --output=*) out="${word#--output=}";; esac; done
-SLURM_JOB_ID=7 bash "${@: -1}" > "${out/\\%j/7}" 2>&1 &
+(SLURM_JOB_ID=7 bash "${@: -1}" > "${out/\\%j/7}" 2>&1 || printf "FAILED\\nNone\\n" > "$FAKE/state") > /dev/null 2>&1 &
 echo '7;cluster'""",
     "srun": 'shift; exec "$@"',
     "scontrol": """echo "scontrol $*" >> "$FAKE/asked"
@@ -41,6 +42,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_command(folder, name, body)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE", str(folder))
+    for name, seconds in {"SETTLE_S": 0.5, "SETTLE_POLL_S": 0.05, "CANCEL_POLL_S": 0.05}.items():
+        monkeypatch.setattr(slurm_launcher, name, seconds)
     return folder
 
 
@@ -75,24 +78,48 @@ def submitted(tmp_path: Path, fake: Path, said: list[str], **slurm: object) -> N
 
 def test_options_are_those_that_were_given_and_the_script_keeps_odd_words_whole(tmp_path: Path) -> None:
     slurm = {"nodes": 4, "gres": "gpu:8", "account": "lab", "time": "12:00:00", "setup": ["echo loaded"]}
-    launcher = launcher_for(config(**slurm, options=["--exclusive"]))
-    assert isinstance(launcher, SlurmLauncher)
+    launch = config(**slurm, options=["--exclusive"])
     odd, record = job(tmp_path, "two words", "a;b", '{"c": "$d"}'), Record("abc", None, [])
-    options = launcher.options(odd, record)
+    options = sbatch_options(launch, odd, record)
     wanted = {"--nodes=4", "--gres=gpu:8", "--account=lab", "--time=12:00:00", "--exclusive", "--requeue"}
+    wanted.add(f"--chdir={Path.cwd()}")
     assert wanted < set(options)
     assert f"--output={odd.run_dir}/slurm-%j.out" in options
     assert not any("partition" in option or "None" in option for option in options)
     odd.run_dir.mkdir()
-    srun = "srun() { printf '%s|' \"$@\"; }\n"
-    environment = {**os.environ, "SLURM_JOB_ID": "7"}
-    script = srun + launcher.script(odd, record)
-    shown = subprocess.run(["bash"], input=script, text=True, capture_output=True, env=environment)
+    shown = run_script(launch, odd, SLURM_CPUS_PER_TASK="12")
     assert shown.stderr == ""
     assert shown.stdout.startswith("loaded\n")
     words = shown.stdout.split("|")
     assert words[-5:-1] == [str(odd.run_dir), "two words", "a;b", '{"c": "$d"}']
     assert words[words.index("--nnodes") + 1] == "4"
+    assert "--cpus-per-task=12" in words
+
+
+def run_script(launch: LaunchConfig, started: Job, before: str = "", **environment: str) -> subprocess.CompletedProcess:
+    """The job's script with an srun that shows its words."""
+    script = "srun() { printf '%s|' \"$@\"; }\n" + before + job_script(launch, started, Record("abc", None, []))
+    environment = {**os.environ, "SLURM_JOB_ID": "7", **environment}
+    return subprocess.run(["bash"], input=script, text=True, capture_output=True, env=environment)
+
+
+def test_a_job_that_is_queued_again_after_its_time_limit_is_not_stopped_by_it_again(tmp_path: Path) -> None:
+    started = job(tmp_path)
+    started.run_dir.mkdir()
+    request_stop(started.run_dir, TIME_LIMIT)
+    run_script(config(), started)
+    assert not stop_file(started.run_dir).exists()
+    request_stop(started.run_dir, "the user wants it")
+    run_script(config(), started)
+    assert stop_file(started.run_dir).exists()
+
+
+def test_the_time_limit_is_heard_while_the_script_still_sets_up(tmp_path: Path) -> None:
+    started = job(tmp_path)
+    started.run_dir.mkdir()
+    done = run_script(config(setup=["kill -USR1 $$"]), started)
+    assert (done.returncode, stop_file(started.run_dir).exists()) == (0, True)
+    assert (started.run_dir / "slurm-7.exit").read_text() == "0\n"
 
 
 def test_a_job_runs_to_its_end_and_its_messages_and_output_are_shown(
@@ -176,7 +203,8 @@ def test_a_submission_that_was_not_heard_of_to_its_end_is_found_by_its_name(tmp_
     started = job(tmp_path, "steps")
     started.run_dir.mkdir()
     (started.run_dir / "slurm.json").write_text(json.dumps(Record("abc", None, ["launched", *started.args])._asdict()))
-    write_command(fake, "scontrol", COMMANDS["scontrol"] + "\n" + f'echo 0 > "{started.run_dir}/slurm-7.exit"')
+    ends = f'[ "$(grep -c scontrol "$FAKE/asked")" -lt 2 ] || echo 0 > "{started.run_dir}/slurm-7.exit"'
+    write_command(fake, "scontrol", f"{COMMANDS['scontrol']}\n{ends}")
     said: list[str] = []
     launcher_for(config()).run(started, lambda message: None, said.append)
     assert said[0] == "trial: found Slurm job 7 again, which was started before"
@@ -226,6 +254,94 @@ def test_an_interrupt_asks_for_a_clean_end_and_cancels_what_is_left(tmp_path: Pa
     assert said[-1] == "trial: stopped cleanly"
     assert "KeyboardInterrupt" in stop_file(started.run_dir).read_text()
     assert "scancel --full 7" in asked(fake)
+
+
+def test_an_interrupt_while_slurm_does_not_answer_cancels_until_the_job_is_known_to_be_gone(
+    tmp_path: Path, fake: Path
+) -> None:
+    said_by(fake, ["RUNNING", "None"])
+    write_command(fake, "scontrol", f'if [ -e "$FAKE/mute" ]; then exit 1; fi\n{COMMANDS["scontrol"]}')
+    ends = '[ "$(grep -c scancel "$FAKE/asked")" -lt 3 ] || rm "$FAKE/mute" "$FAKE/state"'
+    write_command(fake, "scancel", f'echo "scancel $*" >> "$FAKE/asked"; {ends}')
+
+    def interrupt(message: Message) -> None:
+        (fake / "mute").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launcher_for(config()).run(job(tmp_path, "until_stopped"), interrupt, silent)
+    assert sum(line.startswith("scancel") for line in asked(fake)) == 3
+
+
+def test_an_interrupt_within_the_submission_cancels_by_name_what_may_have_been_taken(
+    tmp_path: Path, fake: Path
+) -> None:
+    write_command(fake, "sbatch", 'kill -INT "$PPID"; sleep 2; echo 7')
+    started = job(tmp_path, "steps")
+    with pytest.raises(KeyboardInterrupt):
+        launcher_for(config()).run(started, lambda message: None, silent)
+    name = Record(**json.loads((started.run_dir / "slurm.json").read_text())).name
+    assert asked(fake) == [f"scancel --name={name}"]
+
+
+@pytest.mark.parametrize("was_taken", [True, False])
+def test_a_submission_whose_answer_was_lost_is_looked_for_by_name(tmp_path: Path, fake: Path, was_taken: bool) -> None:
+    said_by(fake, ["COMPLETED", "None"])
+    (fake / "queue").write_text("7\n" if was_taken else "")
+    write_command(fake, "sbatch", 'echo "sbatch: error: Socket timed out" >&2; exit 1')
+    said: list[str] = []
+    if was_taken:
+        launcher_for(config()).run(job(tmp_path, "steps"), lambda message: None, said.append)
+        assert said[0] == "trial: submitted Slurm job 7"
+    else:
+        with pytest.raises(R3Error, match="sbatch refused the job: sbatch: error: Socket timed out"):
+            launcher_for(config()).run(job(tmp_path, "steps"), lambda message: None, said.append)
+        assert asked(fake)[-1].startswith("scancel --name=r3pp-")
+
+
+@pytest.mark.parametrize("job_id", ["7", None])
+def test_no_second_job_begins_where_slurm_does_not_say_whether_the_first_runs(
+    tmp_path: Path, fake: Path, job_id: str | None
+) -> None:
+    started = job(tmp_path, "steps")
+    started.run_dir.mkdir()
+    (started.run_dir / "slurm.json").write_text(
+        json.dumps(Record("abc", job_id, ["launched", *started.args])._asdict())
+    )
+    for name in ("scontrol", "squeue"):
+        write_command(fake, name, 'echo "Unable to contact slurm controller" >&2; exit 1')
+    with pytest.raises(LaunchFailed, match=r"does not say whether .* \(Unable to contact slurm controller\)") as caught:
+        launcher_for(config()).run(started, lambda message: None, silent)
+    assert (caught.value.kind, caught.value.retry_helps) == ("no_slurm", True)
+    assert asked(fake) == []
+
+
+def test_a_job_whose_ranks_were_ended_and_that_is_queued_again_is_waited_for(tmp_path: Path, fake: Path) -> None:
+    said_by(fake, ["COMPLETING", "None"])
+    started = job(tmp_path, "steps")
+    code = started.run_dir / "slurm-7.exit"
+    write_command(fake, "sbatch", f'echo 143 > "{code}"; echo 7')
+    again = f"""case $(grep -c scontrol "$FAKE/asked") in
+2) printf "PENDING\\nBeginTime\\n" > "$FAKE/state";;
+5) rm "{code}"; printf "RUNNING\\nNone\\n" > "$FAKE/state";;
+7) echo 0 > "{code}";;
+esac"""
+    write_command(fake, "scontrol", f"{COMMANDS['scontrol']}\n{again}")
+    said: list[str] = []
+    result = launcher_for(config()).run(started, lambda message: None, said.append)
+    assert result.exit_code == 0
+    assert said[1:] == [
+        f"trial: Slurm job 7 is {state}" for state in ("completing", "pending (BeginTime)", "running on n[1-2]")
+    ]
+
+
+def test_an_exit_code_that_another_host_wrote_may_be_seen_late(tmp_path: Path, fake: Path) -> None:
+    said_by(fake, ["FAILED", "None"])
+    started = job(tmp_path, "steps")
+    late = f'(sleep 0.3; echo 137 > "{started.run_dir}/slurm-7.exit") > /dev/null 2>&1 &'
+    write_command(fake, "sbatch", f"{late}\necho 7")
+    with pytest.raises(LaunchFailed, match="starter was killed by SIGKILL"):
+        launcher_for(config()).run(started, lambda message: None, silent)
 
 
 def test_without_slurm_the_sentence_says_how_another_host_submits(tmp_path: Path) -> None:
