@@ -7,6 +7,7 @@ import pytest
 from r3pp_assets.resources.environment import launcher_from_environment
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.launch import LaunchConfig
 
 
 def test_without_a_file_one_process_runs_here(monkeypatch):
@@ -55,6 +56,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, text, words)
     monkeypatch.setenv("R3PP_LAUNCH", str(path))
     with pytest.raises(R3Error, match=words):
         launcher_from_environment()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [({"slurm": {"node": 2}}, "slurm.node: Extra"), ({"nodes": 2}, "nodes: Extra"), ({"poll_s": 0}, "poll_s: Input")],
+)
+def test_a_file_with_what_does_not_fit_is_one_sentence_with_its_name(tmp_path, monkeypatch, fields, words):
+    path = tmp_path / "launch.json"
+    path.write_text(json.dumps(fields))
+    monkeypatch.setenv("R3PP_LAUNCH", str(path))
+    with pytest.raises(UsageError, match=rf"R3PP_LAUNCH .*launch.json: {words}"):
+        launcher_from_environment()
+
+
+def test_every_field_of_the_launch_config_can_be_given():
+    fields = {"poll_s": 2.0, "env": {"NCCL_DEBUG": "WARN"}, "stop_grace_s": 30.0, "starter": "deepspeed"}
+    assert LauncherResource(**fields).launch_config().model_dump(include=set(fields)) == fields
+    assert set(LaunchConfig.model_fields) == set(LauncherResource.model_fields)
 
 
 @pytest.mark.parametrize(
