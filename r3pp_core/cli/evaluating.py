@@ -1,5 +1,6 @@
-"""evaluate: a sweep by hand, base against a checkpoint, with the report."""
+"""evaluate: a sweep by hand, base against a checkpoint, with the report; compare: two evaluations, row by row."""
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ def add_commands(commands: Any) -> None:
     add_config_flags(command, EvaluateConfig)
     add_launch_flags(command)
     command.set_defaults(handler=run_evaluate)
+    command = commands.add_parser("compare", help="two evaluations: paired differences, and the rows that changed")
+    command.add_argument("a", type=Path, help="the earlier, for example results/champion/r3")
+    command.add_argument("b", type=Path, help="the later, for example results/mine/r3")
+    command.add_argument("--arm_a", help="which answers of A (default: each arm that both have)")
+    command.add_argument("--arm_b", help="which answers of B")
+    command.add_argument("--num_examples", type=int, default=10, help="changed rows that are shown (default 10)")
+    command.add_argument("--json", type=Path, help="write everything, all changed rows besides, into this file")
+    command.set_defaults(handler=run_compare)
 
 
 def run_evaluate(args: Namespace) -> None:
@@ -47,3 +56,13 @@ def run_evaluate(args: Namespace) -> None:
     say_manifest(make_report([args.out_dir / "base", args.out_dir / "r3"], args.image_root, out_dir, args.heading, say))
     say("\n" + score_table(read_results(out_dir), args.heading))
     say(f"report: {out_dir / 'report.html'}")
+
+
+def run_compare(args: Namespace) -> None:
+    from r3pp_core.evaluation.pairing import compare, comparison_text
+
+    compared = compare(args.a, args.b, args.arm_a, args.arm_b)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(compared, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    say("\n" + comparison_text(compared, args.num_examples))

@@ -23,6 +23,7 @@ COMMANDS = [
     "export",
     "recipe",
     "evaluate",
+    "compare",
     "ask",
     "preview",
     "doctor",

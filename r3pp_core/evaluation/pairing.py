@@ -1,0 +1,186 @@
+"""Two evaluations against each other: paired differences on the rows that both have, and the rows that changed.
+
+Both are scored anew from their samples, so that one version of the metrics judges them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from r3pp_core.artefact import Target, require_manifest
+from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.evaluation import statistics
+from r3pp_core.evaluation.comparison import BASE, R3
+from r3pp_core.evaluation.grouping import Arms, ScoredRow, column, group_samples, level_key
+from r3pp_core.evaluation.metrics import METRICS
+from r3pp_core.evaluation.reporting import read_results
+from r3pp_core.evaluation.scoring import signed_interval
+from r3pp_core.jsonl import read_jsonl
+
+# Where two evaluations differ in one of these, their questions were not the same, whatever the rows.
+SAME_QUESTIONS = ("damage", "seed")
+LEADING_ARMS = (R3, BASE)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`said` maps (arm, level, row id) to the sample, without its picture's truth and evidence."""
+
+    folder: Path
+    results: Mapping[str, Any]
+    groups: Mapping[str, Arms]
+    said: Mapping[tuple[str, float, str], Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Evaluation":
+        """Raises R3Error where `folder` holds no finished evaluation."""
+        require_manifest(Target(folder), "r3pp evaluate")
+        samples = list(read_jsonl(folder / "samples.jsonl"))
+        groups, _ = group_samples(samples, METRICS)
+        said = {
+            (sample["arm"], round(float(sample["level"]), 6), sample["id"]): {
+                name: sample[name] for name in ("question", "answers", "prediction", "image_path")
+            }
+            for sample in samples
+        }
+        return cls(folder, read_results(folder), groups, said)
+
+    @property
+    def arms(self) -> list[str]:
+        return sorted({arm for arms in self.groups.values() for arm in arms})
+
+
+def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str | None = None) -> dict[str, Any]:
+    """B against A, as one JSON-able dict.
+
+    "differences": data set -> arm -> level -> the paired difference B - A in the data set's leading metric, with the
+    two means, the rows that one of them lacks, and the counts of rows that got better or worse. "changed": those rows,
+    the greatest change first. "signature": where the two differ in what was evaluated.
+
+    Arms that both have are compared with themselves; with `arm_a` and `arm_b`, or where none is common, one with
+    another. Raises R3Error when nothing is common or the damage differs, UsageError for an arm that is not there.
+    """
+    a, b = Evaluation.read(folder_a), Evaluation.read(folder_b)
+    unlike = _unlike(a.results["signature"], b.results["signature"])
+    if wrong := [name for name in SAME_QUESTIONS if name in unlike]:
+        raise R3Error(
+            f"{folder_a} and {folder_b} differ in {wrong[0]} ({unlike[wrong[0]][0]} and {unlike[wrong[0]][1]}), so "
+            "that their pictures were damaged otherwise; evaluate one of them again"
+        )
+    differences: dict[str, Any] = {}
+    changed: list[dict[str, Any]] = []
+    for mine, theirs in _pairs(a, b, arm_a, arm_b):
+        label = mine if mine == theirs else f"{theirs} - {mine}"
+        for dataset in sorted(a.groups.keys() & b.groups.keys()):
+            levels = a.groups[dataset].get(mine, {}), b.groups[dataset].get(theirs, {})
+            for level in sorted(levels[0].keys() & levels[1].keys()):
+                metric = a.results["primary"][dataset]
+                entry, rows = _difference(levels[0][level], levels[1][level], metric, a.results["bootstrap"]["seed"])
+                if entry is None:
+                    continue
+                differences.setdefault(dataset, {}).setdefault(label, {})[level_key(level)] = entry
+                changed += [
+                    {
+                        "dataset": dataset,
+                        "arm": label,
+                        "level": level,
+                        "id": row_id,
+                        "metric": metric,
+                        "a": {"score": score_a, "prediction": a.said[mine, level, row_id]["prediction"]},
+                        "b": {"score": score_b, "prediction": b.said[theirs, level, row_id]["prediction"]},
+                        **{name: b.said[theirs, level, row_id][name] for name in ("question", "answers", "image_path")},
+                    }
+                    for row_id, score_a, score_b in rows
+                ]
+    if not differences:
+        raise R3Error(f"{folder_a} and {folder_b} have no scored row at the same level in common; nothing to compare")
+    changed.sort(key=lambda row: (-abs(row["b"]["score"] - row["a"]["score"]), row["dataset"], row["level"], row["id"]))
+    return {
+        "a": str(folder_a),
+        "b": str(folder_b),
+        "differences": differences,
+        "changed": changed,
+        "signature": {name: {"a": pair[0], "b": pair[1]} for name, pair in unlike.items()},
+    }
+
+
+def _pairs(a: Evaluation, b: Evaluation, arm_a: str | None, arm_b: str | None) -> list[tuple[str, str]]:
+    for arm, evaluation, flag in ((arm_a, a, "--arm_a"), (arm_b, b, "--arm_b")):
+        if arm is not None and arm not in evaluation.arms:
+            raise UsageError(f"{flag} {arm}: {evaluation.folder} has the arms {', '.join(evaluation.arms)}")
+    common = [arm for arm in a.arms if arm in b.arms]
+    if arm_a or arm_b or not common:
+        return [(arm_a or _leading(a), arm_b or _leading(b))]
+    return [(arm, arm) for arm in common]
+
+
+def _leading(evaluation: Evaluation) -> str:
+    return next((arm for arm in LEADING_ARMS if arm in evaluation.arms), evaluation.arms[0])
+
+
+def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {name: (a.get(name), b.get(name)) for name in sorted({*a, *b}) if a.get(name) != b.get(name)}
+
+
+def _difference(
+    rows_a: Sequence[ScoredRow], rows_b: Sequence[ScoredRow], metric: str, seed: int
+) -> tuple[dict[str, Any] | None, list[tuple[str, float, float]]]:
+    """The entry of one data set, arm and level, and its changed rows as (id, score of A, score of B)."""
+    ids = {row.id for row in rows_a} & {row.id for row in rows_b}
+    if not ids:
+        return None, []
+    kept_a, kept_b = ([row for row in rows if row.id in ids] for rows in (rows_a, rows_b))  # both sorted by id
+    scores_a, scores_b = column(kept_a, metric), column(kept_b, metric)
+    difference = statistics.paired_difference(scores_b, scores_a, [row.picture for row in kept_b], seed)
+    changed = [
+        (row.id, float(score_a), float(score_b))
+        for row, score_a, score_b in zip(kept_b, scores_a, scores_b, strict=True)
+        if score_a != score_b
+    ]
+    entry = {
+        "metric": metric,
+        **asdict(difference),
+        "a": float(scores_a.mean()),
+        "b": float(scores_b.mean()),
+        "better": sum(score_b > score_a for _, score_a, score_b in changed),
+        "worse": sum(score_b < score_a for _, score_a, score_b in changed),
+        "only_a": len(rows_a) - len(ids),
+        "only_b": len(rows_b) - len(ids),
+    }
+    return entry, changed
+
+
+def comparison_text(compared: Mapping[str, Any], num_examples: int = 10) -> str:
+    """For a terminal, in %: a line for each data set, arm and level, then the rows that changed most."""
+    lines = [f"A {compared['a']}", f"B {compared['b']}"]
+    lines += [f"differs in {name}: {pair['a']} | {pair['b']}" for name, pair in compared["signature"].items()]
+    titles = ["data set", "arm", "level", "metric", "A", "B", "B - A", "p", "n", "better", "worse", "only A", "only B"]
+    table = [
+        [
+            dataset,
+            arm,
+            level,
+            entry["metric"],
+            f"{100 * entry['a']:.1f}",
+            f"{100 * entry['b']:.1f}",
+            signed_interval(entry),
+            f"{entry['p']:.3f}",
+            *(str(entry[name]) for name in ("n", "better", "worse", "only_a", "only_b")),
+        ]
+        for dataset, arms in compared["differences"].items()
+        for arm, levels in arms.items()
+        for level, entry in levels.items()
+    ]
+    widths = [max(len(row[i]) for row in [titles, *table]) for i in range(len(titles))]
+    lines.append("")
+    for row in [titles, *table]:
+        cells = (cell.ljust(w) if i < 4 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        lines.append("  ".join(cells).rstrip())
+    shown = compared["changed"][:num_examples]
+    lines += ["", f"{len(compared['changed'])} answers changed their score; the {len(shown)} that changed most:"]
+    for row in shown:
+        lines.append(f"{row['id']} at level {level_key(row['level'])}, {row['arm']}: {row['question']}")
+        lines += [f"  {side.upper()} {row[side]['score']:.2f} {row[side]['prediction']!r}" for side in ("a", "b")]
+        lines.append(f"  expected {' or '.join(row['answers'])}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,120 @@
+"""Two evaluations against each other."""
+
+import json
+
+import pytest
+
+from r3pp_core.artefact import Outcome, Request, Target, build
+from r3pp_core.cli import main
+from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.evaluation.pairing import compare, comparison_text
+from r3pp_core.evaluation.scoring import score_samples
+from r3pp_core.jsonl import write_jsonl
+
+PRIMARY = {"chartqa": "relaxed_accuracy"}
+
+
+def evaluation(folder, predictions, arm="r3", levels=(0.0, 0.8), **signature):
+    """A finished evaluation of questions whose answer is their number; `predictions`: row number -> its answers."""
+    samples = [
+        {
+            "id": f"chartqa/val/{number:03}",
+            "dataset": "chartqa",
+            "arm": arm,
+            "level": level,
+            "image_path": f"chartqa/images/{number // 2}.png",
+            "image_sha256": f"{number // 2:064}",
+            "question": f"How many in {number}?",
+            "answers": [f"w{number}"],
+            "prediction": told[place],
+        }
+        for number, told in predictions.items()
+        for place, level in enumerate(levels)
+    ]
+
+    def make(staging):
+        write_jsonl(staging / "samples.jsonl", samples)
+        described = {"damage": "both", "seed": 0, "model_hash": folder.name, **signature}
+        results = score_samples(samples, PRIMARY, signature=described)
+        (staging / "results.json").write_text(json.dumps(results))
+        return Outcome({"rows": len(predictions)})
+
+    build(Target(folder), Request("evaluation/r3", "1", signature, {}), make)
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Forty rows: at level 0.8 B wins back twenty that A lost, and loses row 0; B lacks row 39, A lacks row 40."""
+    a = {number: (f"w{number}", f"w{number}" if number == 0 else "lost") for number in range(40)}
+    b = {number: (f"w{number}", "lost" if number == 0 or number > 20 else f"w{number}") for number in range(41)}
+    del b[39]
+    return evaluation(tmp_path / "a", a), evaluation(tmp_path / "b", b)
+
+
+def test_the_difference_is_paired_and_rows_that_one_lacks_are_counted(two):
+    levels = compare(*two)["differences"]["chartqa"]["r3"]
+    clean, damaged = levels["0"], levels["0.8"]
+    assert (clean["mean"], clean["p"], clean["better"], clean["worse"]) == (0, 1, 0, 0)
+    assert (damaged["n"], damaged["only_a"], damaged["only_b"]) == (39, 1, 1)
+    assert (damaged["better"], damaged["worse"]) == (20, 1)
+    assert damaged["mean"] == pytest.approx(19 / 39)
+    assert damaged["mean"] == pytest.approx(damaged["b"] - damaged["a"])
+    assert 0 < damaged["low"] < damaged["mean"] < damaged["high"] < 1
+    assert damaged["num_clusters"] == 20
+
+
+def test_turned_round_it_is_the_negative(two):
+    there, back = compare(*two), compare(*reversed(two))
+    one, other = (found["differences"]["chartqa"]["r3"]["0.8"] for found in (there, back))
+    assert (other["mean"], other["low"], other["high"]) == pytest.approx((-one["mean"], -one["high"], -one["low"]))
+    assert (other["better"], other["only_a"]) == (one["worse"], one["only_b"])
+
+
+def test_every_row_that_changed_is_there_with_both_answers(two):
+    changed = compare(*two)["changed"]
+    assert {row["id"] for row in changed} == {f"chartqa/val/{number:03}" for number in range(21)}
+    (lost,) = [row for row in changed if row["b"]["score"] < row["a"]["score"]]
+    assert (lost["id"], lost["level"], lost["answers"]) == ("chartqa/val/000", 0.8, ["w0"])
+    assert (lost["a"], lost["b"]) == ({"score": 1, "prediction": "w0"}, {"score": 0, "prediction": "lost"})
+
+
+def test_an_evaluation_against_itself_differs_nowhere(two):
+    found = compare(two[0], two[0])
+    assert (found["changed"], found["signature"]) == ([], {})
+    assert all(entry["mean"] == 0 for entry in found["differences"]["chartqa"]["r3"].values())
+
+
+def test_what_was_evaluated_otherwise_is_named_and_other_damage_is_refused(two, tmp_path):
+    assert compare(*two)["signature"] == {"model_hash": {"a": "a", "b": "b"}}
+    other = evaluation(tmp_path / "other", {1: ("w1", "w1")}, seed=1)
+    with pytest.raises(R3Error, match=r"differ in seed \(0 and 1\), so that their pictures were damaged otherwise"):
+        compare(two[0], other)
+
+
+def test_other_arms_are_compared_when_named_or_where_none_is_common(two, tmp_path):
+    base = evaluation(tmp_path / "base", dict.fromkeys(range(3), ("w1", "w1")), arm="base")
+    assert list(compare(base, two[1])["differences"]["chartqa"]) == ["r3 - base"]
+    with pytest.raises(UsageError, match=r"--arm_b base: .*b has the arms r3"):
+        compare(base, two[1], arm_b="base")
+
+
+def test_nothing_in_common_is_an_error(two, tmp_path):
+    others = evaluation(tmp_path / "others", {90: ("w90", "w90")})
+    with pytest.raises(R3Error, match="no scored row at the same level in common"):
+        compare(two[0], others)
+    with pytest.raises(R3Error, match="run `r3pp evaluate` first"):
+        compare(two[0], tmp_path)
+
+
+def test_the_command_shows_the_table_and_the_rows_and_writes_all(two, tmp_path, capsys):
+    assert main(["compare", *map(str, two), "--num-examples", "1", "--json", str(tmp_path / "out" / "all.json")]) == 0
+    said = capsys.readouterr().out
+    assert "differs in model_hash: a | b" in said
+    (line,) = [line for line in said.splitlines() if line.startswith("chartqa") and " 0.8 " in line]
+    assert line.split()[:6] == ["chartqa", "r3", "0.8", "relaxed_accuracy", "2.6", "51.3"]
+    assert "21 answers changed their score; the 1 that changed most:" in said
+    assert "chartqa/val/000 at level 0.8, r3: How many in 0?\n  A 1.00 'w0'\n  B 0.00 'lost'\n  expected w0" in said
+    written = json.loads((tmp_path / "out" / "all.json").read_text())
+    assert len(written["changed"]) == 21
+    assert comparison_text(written, 1) in said
