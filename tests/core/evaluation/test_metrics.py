@@ -206,6 +206,14 @@ def test_a_second_implementation_gives_the_same_scores_on_3000_pairs(metric):
     assert {0.0, 1.0} <= seen, "the pairs must reach both ends of the metric"
 
 
+def test_anls_is_that_of_the_public_package_on_3000_pairs():
+    import anls
+
+    for prediction, references in generated_pairs(3000):
+        theirs = anls.anls_score(prediction, references)
+        assert METRICS["anls"](prediction, references) == pytest.approx(theirs, abs=1e-12), (prediction, references)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_prediction_equal_to_a_reference_scores_one(metric):
     for text in ("42%", "dark blue", "-1,204.5", "東京", "<no answer>"):
