@@ -3,6 +3,7 @@
 import sys
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from r3pp_core.errors import R3Error, UsageError
@@ -83,7 +84,8 @@ class SlurmLauncher:
         """Ask for a clean end, give it its time, then cancel what is left and see it gone."""
         name, relay, progress = watch.job.name, watch.relay, watch.progress
         if watch.record.job_id is None:  # it may have been submitted all the same
-            self.slurm.run("scancel", f"--name={watch.record.name}")
+            with suppress(R3Error):  # without Slurm's commands: the error that is on its way says so
+                self.slurm.run("scancel", f"--name={watch.record.name}")
             return
         try:
             request_stop(watch.job.run_dir, f"the launcher was interrupted by {type(error).__name__}")

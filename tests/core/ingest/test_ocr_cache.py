@@ -15,6 +15,7 @@ from r3pp_core.ingest.ocr_engine import engine_name
 from r3pp_core.ingest.ocr_shard import OcrConfig, cache_dir, picture_files, read_shard
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.launch.interface import LaunchConfig
+from r3pp_core.launch.run_dir import Stopped
 
 ONE_WORKER = OcrConfig(num_workers=1)
 
@@ -157,6 +158,19 @@ def test_every_picture_belongs_to_exactly_one_rank(own_read_dir, asked):
     assert sum(num_read) == 3
     assert "of rank 2" in said[-1]
     assert read_shard(own_read_dir, "chartqa", ONE_WORKER, said.append) == 0, "another number of ranks finds it all"
+
+
+def test_a_stop_comes_between_two_pictures_and_what_was_read_is_kept(own_read_dir, asked):
+    cache_file(own_read_dir).unlink()
+    asked_to_stop = iter([False, True])
+
+    def stop_after_the_second() -> None:
+        if next(asked_to_stop):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        read_shard(own_read_dir, "chartqa", ONE_WORKER, print, stop_point=stop_after_the_second)
+    assert read_shard(own_read_dir, "chartqa", ONE_WORKER, print) == 1
 
 
 def test_two_launched_ranks_write_the_same_table_as_one_process(own_read_dir):

@@ -11,6 +11,7 @@ import pytest
 
 from r3pp_core.errors import R3Error
 from r3pp_core.launch import LaunchConfig
+from r3pp_core.launch.run_dir import Stopped
 from r3pp_core.progress import silent
 from r3pp_core.retrieval import shards
 from r3pp_core.retrieval.batches import Batch, encoded_batches
@@ -106,6 +107,20 @@ def test_shards_of_many_ranks_are_merged_to_the_bytes_of_one_process(request_for
     build_index(*request_for("image", tmp_path / "many"))
     assert len(written) == 3, "nothing was encoded twice"
     assert bytes_of(tmp_path / "many" / "image") == bytes_of(tmp_path / "one" / "image")
+
+
+def test_a_stop_comes_between_two_shards_and_what_was_encoded_is_kept(request_for, tmp_path, written) -> None:
+    plan = plan_index(*request_for("image", tmp_path))
+    calls = iter([False, True])
+
+    def stop_before_the_second() -> None:
+        if next(calls):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        encode_shards(plan, silent, stop_point=stop_before_the_second)
+    assert written == ["000000.safetensors"]
+    assert encode_shards(plan, silent) == 2
 
 
 def test_more_ranks_than_shards_leave_some_idle(request_for, tmp_path) -> None:
