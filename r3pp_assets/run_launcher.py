@@ -34,6 +34,11 @@ class Launched:
     unix_s: float
     since_boot_s: float
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where process numbers mean the same."""
+        return self.machine, self.boot, self.pid_namespace
+
     @classmethod
     def now(cls) -> "Launched":
         return cls(
@@ -94,11 +99,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         machine, or of other numbers than this process sees.
         """
         launched, here = _launched(run), Launched.now()
-        if launched is None or (launched.machine, launched.boot, launched.pid_namespace) != (
-            here.machine,
-            here.boot,
-            here.pid_namespace,
-        ):
+        if launched is None or launched.place != here.place:
             return None
         for entry in reversed(self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)):
             event = entry.dagster_event

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -335,6 +336,11 @@ def _roll_forward(target: Target) -> None:
         sealed.replace(target.manifest_path)
         sync(target.folder)
     shutil.rmtree(target.commit)
+
+
+def unfinished(path: Path) -> Path:
+    """A name beside `path` for its bytes until they are whole, which no other process, here or elsewhere, takes."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
 
 
 def sync(path: Path) -> None:

@@ -16,6 +16,7 @@ from r3pp_core.evaluation.grouping import Arms, ScoredRow, column, group_samples
 from r3pp_core.evaluation.metrics import METRICS
 from r3pp_core.evaluation.reporting import read_results
 from r3pp_core.evaluation.scoring import signed_interval
+from r3pp_core.evaluation.text_table import text_table
 from r3pp_core.jsonl import read_jsonl
 
 # Where two evaluations differ in one of these, their questions were not the same, whatever the rows.
@@ -25,12 +26,14 @@ LEADING_ARMS = (R3, BASE)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`said` maps (arm, level, row id) to the sample, without its picture's truth and evidence."""
+    """`said` maps (arm, level, row id) to the sample, without its picture's truth and evidence; `asked` maps a row id to
+    what was asked: picture, question and references."""
 
     folder: Path
     results: Mapping[str, Any]
     groups: Mapping[str, Arms]
     said: Mapping[tuple[str, float, str], Mapping[str, Any]]
+    asked: Mapping[str, tuple[str, str, tuple[str, ...]]]
 
     @classmethod
     def read(cls, folder: Path) -> "Evaluation":
@@ -44,11 +47,46 @@ class Evaluation:
             }
             for sample in samples
         }
-        return cls(folder, read_results(folder), groups, said)
+        asked = {
+            sample["id"]: (sample["image_sha256"], sample["question"], tuple(sample["answers"])) for sample in samples
+        }
+        return cls(folder, read_results(folder), groups, said, asked)
 
     @property
     def arms(self) -> list[str]:
         return sorted({arm for arms in self.groups.values() for arm in arms})
+
+    @property
+    def seed(self) -> int:
+        """Of its intervals."""
+        return int(self.results["bootstrap"]["seed"])
+
+    def primary(self, dataset: str) -> str:
+        """The data set's leading metric."""
+        return str(self.results["primary"][dataset])
+
+
+def refuse_other_damage(a: Evaluation, b: Evaluation) -> None:
+    """Raise R3Error where the two damaged their pictures otherwise."""
+    unlike = _unlike(a.results["signature"], b.results["signature"])
+    if wrong := [name for name in SAME_QUESTIONS if name in unlike]:
+        raise R3Error(
+            f"{a.folder} and {b.folder} differ in {wrong[0]} ({unlike[wrong[0]][0]} and {unlike[wrong[0]][1]}), so "
+            "that their pictures were damaged otherwise; evaluate one of them again"
+        )
+
+
+def rows_in_common(
+    a: Evaluation, b: Evaluation, rows_a: Sequence[ScoredRow], rows_b: Sequence[ScoredRow]
+) -> tuple[list[ScoredRow], list[ScoredRow]]:
+    """Those of `rows_a` and `rows_b` that were asked the same question of the same picture, in the order of their ids.
+
+    An id may stand for another question where the table between the two was made anew.
+    """
+    ids = {row.id for row in rows_a} & {row.id for row in rows_b}
+    same = {row_id for row_id in ids if a.asked[row_id] == b.asked[row_id]}
+    kept_a, kept_b = ([row for row in rows if row.id in same] for rows in (rows_a, rows_b))  # both sorted by id
+    return kept_a, kept_b
 
 
 def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str | None = None) -> dict[str, Any]:
@@ -62,12 +100,7 @@ def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str
     another. Raises R3Error when nothing is common or the damage differs, UsageError for an arm that is not there.
     """
     a, b = Evaluation.read(folder_a), Evaluation.read(folder_b)
-    unlike = _unlike(a.results["signature"], b.results["signature"])
-    if wrong := [name for name in SAME_QUESTIONS if name in unlike]:
-        raise R3Error(
-            f"{folder_a} and {folder_b} differ in {wrong[0]} ({unlike[wrong[0]][0]} and {unlike[wrong[0]][1]}), so "
-            "that their pictures were damaged otherwise; evaluate one of them again"
-        )
+    refuse_other_damage(a, b)
     differences: dict[str, Any] = {}
     changed: list[dict[str, Any]] = []
     for mine, theirs in _pairs(a, b, arm_a, arm_b):
@@ -75,10 +108,13 @@ def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str
         for dataset in sorted(a.groups.keys() & b.groups.keys()):
             levels = a.groups[dataset].get(mine, {}), b.groups[dataset].get(theirs, {})
             for level in sorted(levels[0].keys() & levels[1].keys()):
-                metric = a.results["primary"][dataset]
-                entry, rows = _difference(levels[0][level], levels[1][level], metric, a.results["bootstrap"]["seed"])
-                if entry is None:
+                metric = a.primary(dataset)
+                common = rows_in_common(a, b, levels[0][level], levels[1][level])
+                if not common[0]:
                     continue
+                entry, rows = _difference(*common, metric, a.seed)
+                for side, asked, kept in zip(("only_a", "only_b"), levels, common, strict=True):
+                    entry[side] = len(asked[level]) - len(kept)
                 differences.setdefault(dataset, {}).setdefault(label, {})[level_key(level)] = entry
                 changed += [
                     {
@@ -101,7 +137,10 @@ def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str
         "b": str(folder_b),
         "differences": differences,
         "changed": changed,
-        "signature": {name: {"a": pair[0], "b": pair[1]} for name, pair in unlike.items()},
+        "signature": {
+            name: {"a": pair[0], "b": pair[1]}
+            for name, pair in _unlike(a.results["signature"], b.results["signature"]).items()
+        },
     }
 
 
@@ -125,17 +164,13 @@ def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, 
 
 def _difference(
     rows_a: Sequence[ScoredRow], rows_b: Sequence[ScoredRow], metric: str, seed: int
-) -> tuple[dict[str, Any] | None, list[tuple[str, float, float]]]:
+) -> tuple[dict[str, Any], list[tuple[str, float, float]]]:
     """The entry of one data set, arm and level, and its changed rows as (id, score of A, score of B)."""
-    ids = {row.id for row in rows_a} & {row.id for row in rows_b}
-    if not ids:
-        return None, []
-    kept_a, kept_b = ([row for row in rows if row.id in ids] for rows in (rows_a, rows_b))  # both sorted by id
-    scores_a, scores_b = column(kept_a, metric), column(kept_b, metric)
-    difference = statistics.paired_difference(scores_b, scores_a, [row.picture for row in kept_b], seed)
+    scores_a, scores_b = column(rows_a, metric), column(rows_b, metric)
+    difference = statistics.paired_difference(scores_b, scores_a, [row.picture for row in rows_b], seed)
     changed = [
         (row.id, float(score_a), float(score_b))
-        for row, score_a, score_b in zip(kept_b, scores_a, scores_b, strict=True)
+        for row, score_a, score_b in zip(rows_b, scores_a, scores_b, strict=True)
         if score_a != score_b
     ]
     entry = {
@@ -145,8 +180,6 @@ def _difference(
         "b": float(scores_b.mean()),
         "better": sum(score_b > score_a for _, score_a, score_b in changed),
         "worse": sum(score_b < score_a for _, score_a, score_b in changed),
-        "only_a": len(rows_a) - len(ids),
-        "only_b": len(rows_b) - len(ids),
     }
     return entry, changed
 
@@ -172,11 +205,7 @@ def comparison_text(compared: Mapping[str, Any], num_examples: int = 10) -> str:
         for arm, levels in arms.items()
         for level, entry in levels.items()
     ]
-    widths = [max(len(row[i]) for row in [titles, *table]) for i in range(len(titles))]
-    lines.append("")
-    for row in [titles, *table]:
-        cells = (cell.ljust(w) if i < 4 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        lines.append("  ".join(cells).rstrip())
+    lines += ["", *text_table(titles, table, num_left=4)]
     shown = compared["changed"][:num_examples]
     lines += ["", f"{len(compared['changed'])} answers changed their score; the {len(shown)} that changed most:"]
     for row in shown:

@@ -16,6 +16,7 @@ from r3pp_core.evaluation.grouping import SUBSETS, ScoredRow, group_samples, lev
 from r3pp_core.evaluation.metric_set import ALWAYS, MetricSet
 from r3pp_core.evaluation.metrics import METRICS
 from r3pp_core.evaluation.signature import short_signature
+from r3pp_core.evaluation.text_table import text_table
 
 
 def score_samples(
@@ -125,15 +126,9 @@ def score_table(results: Mapping[str, Any], header: str | None = None) -> str:
                 str(results["n-samples"][dataset]["effective"]),
             ]
         )
-    widths = [max(len(line[i]) for line in [titles, *lines]) for i in range(len(titles))]
-    text = [
-        "  ".join(
-            cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in [titles, *lines]
-    ]
+    text = text_table(titles, lines, num_left=2)
     text.insert(1, "-" * len(text[0]))
-    return "\n".join(([header] if header else []) + [line.rstrip() for line in text]) + "\n"
+    return "\n".join(([header] if header else []) + text) + "\n"
 
 
 def signed_interval(difference: Mapping[str, Any]) -> str:

@@ -4,8 +4,6 @@ A shard is one JSONL file, whole or not there: how it was answered, then a line 
 that was left out. No batch crosses its border, so its bytes do not depend on who answers the others.
 """
 
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from r3pp_core.artefact import sync
+from r3pp_core.artefact import sync, unfinished
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.plan import EvaluationPlan
 from r3pp_core.evaluation.subjects import Subject
@@ -131,7 +129,7 @@ class _Asking:
 
     def _write(self, number: int, shard: Shard) -> None:
         path = _path(self.plan, number)
-        staging = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+        staging = unfinished(path)
         write_jsonl(staging, [{"dtype": shard.dtype}, *shard.samples, *shard.rejected])
         sync(staging)
         staging.replace(path)

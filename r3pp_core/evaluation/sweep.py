@@ -7,7 +7,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.job import evaluation_job, launch_dir
 from r3pp_core.evaluation.metric_set import chosen_metrics
-from r3pp_core.evaluation.plan import EvaluationPlan, plan_evaluation, without_scoring, work_dir
+from r3pp_core.evaluation.plan import EvaluationPlan, plan_evaluation, without_scoring
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.shards import answer_shards, read_shard
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
-from r3pp_core.launch.run_dir import is_held, refuse_if_held
+from r3pp_core.launch.run_dir import refuse_if_held
+from r3pp_core.launch.work_dir import clear_abandoned, clear_done
 from r3pp_core.progress import Progress, silent
 
 PRIMARY = {name: spec.metric for name, spec in DATASETS.items()}
@@ -73,14 +73,15 @@ def evaluate(
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         return outcome
 
-    return build(Target(out_dir), plan.request, make, force=force, progress=progress, tidy=lambda: _clear(plan))
+    def tidy() -> None:
+        clear_done(plan.shards_dir, launch_dir(out_dir))
+
+    return build(Target(out_dir), plan.request, make, force=force, progress=progress, tidy=tidy)
 
 
 def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], None], progress: Progress) -> Outcome:
     """Have all shards answered and put them together, in an order that does not depend on who answered what."""
-    if not is_held(launch_dir(plan.out_dir)):
-        for abandoned in set(work_dir(plan.out_dir).glob("*")) - {plan.shards_dir, launch_dir(plan.out_dir)}:
-            shutil.rmtree(abandoned)
+    clear_abandoned(plan.shards_dir, launch_dir(plan.out_dir))
     progress(f"{plan.request.stage}: {len(plan.rows)} rows, {plan.num_generations} answers to generate")
     answer()
     samples, rejected, dtypes = [], [], set()
@@ -90,7 +91,7 @@ def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], 
         rejected += shard.rejected
         dtypes.add(shard.dtype)
     if not samples:
-        _clear(plan)
+        clear_done(plan.shards_dir, launch_dir(plan.out_dir))
         raise R3Error(f"{table}: no row could be evaluated; first reason: {rejected[0]['detail']}")
     write_jsonl(staging / "samples.jsonl", sorted(samples, key=lambda line: (line["arm"], line["level"], line["id"])))
     write_jsonl(staging / "rejected.jsonl", sorted(rejected, key=lambda line: line["id"]))
@@ -104,14 +105,6 @@ def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], 
         left_out=Counter(row["reason"] for row in rejected),
         details={"dtype": " and ".join(sorted(dtypes))},
     )
-
-
-def _clear(plan: EvaluationPlan) -> None:
-    launch = launch_dir(plan.out_dir)
-    for done in (plan.shards_dir, *([] if is_held(launch) else [launch])):
-        shutil.rmtree(done, ignore_errors=True)
-    with suppress(OSError):  # not empty or not there
-        work_dir(plan.out_dir).rmdir()
 
 
 def _finished_answers(plan: EvaluationPlan, staging: Path, progress: Progress) -> Outcome | None:

@@ -56,6 +56,9 @@ def stop_point(run_dir: Path) -> StopPoint:
     return look
 
 
+_held_here: set[Path] = set()
+
+
 @contextmanager
 def hold_run_dir(run_dir: Path) -> Iterator[None]:
     """Be the only trainer of `run_dir`. Raises R3Error that names the process which is it already.
@@ -70,7 +73,11 @@ def hold_run_dir(run_dir: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
-        yield
+        _held_here.add(run_dir.resolve())
+        try:
+            yield
+        finally:
+            _held_here.discard(run_dir.resolve())
 
 
 def refuse_if_held(run_dir: Path) -> None:
@@ -80,7 +87,10 @@ def refuse_if_held(run_dir: Path) -> None:
             _take(file, run_dir, fcntl.LOCK_SH)
 
 
-def is_held(run_dir: Path) -> bool:
+def is_held_by_another(run_dir: Path) -> bool:
+    """Whether a process other than this one works in `run_dir`."""
+    if run_dir.resolve() in _held_here:
+        return False
     try:
         refuse_if_held(run_dir)
     except R3Error:

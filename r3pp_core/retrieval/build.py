@@ -5,9 +5,7 @@ The vectors come from shards that this process or the ranks of a launcher encode
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -16,14 +14,14 @@ from r3pp_core import artefact
 from r3pp_core.artefact import Manifest, Outcome
 from r3pp_core.jsonl import write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
-from r3pp_core.launch.run_dir import is_held
+from r3pp_core.launch.work_dir import clear_abandoned, clear_done
 from r3pp_core.progress import Progress, silent
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.faiss_index import make_faiss_index, write_faiss_index
 from r3pp_core.retrieval.index_type import EXACT_TYPE, resolve_index_type
 from r3pp_core.retrieval.job import index_job, launch_dir
 from r3pp_core.retrieval.metadata import IndexEntry, Metadata, write_metadata
-from r3pp_core.retrieval.plan import IndexPlan, Kind, plan_index, work_dir
+from r3pp_core.retrieval.plan import IndexPlan, Kind, plan_index
 from r3pp_core.retrieval.recall import recall_at_k
 from r3pp_core.retrieval.search import FAISS_INDEX, METADATA, VECTORS, Index
 from r3pp_core.retrieval.shards import encode_shards, read_rejected, read_vectors, shard_path
@@ -67,21 +65,15 @@ def build_from_shards(
 ) -> Manifest:
     """The index that `plan` asks for; unless it stands already, `encode` is called to leave all shards finished."""
 
-    work = work_dir(plan.out_dir, plan.kind)
     launch = launch_dir(plan.out_dir, plan.kind)
 
     def make(staging: Path) -> Outcome:
-        if not is_held(launch):  # by ranks of a job that lost its launcher
-            for abandoned in set(work.glob("*")) - {plan.shards_dir, launch}:
-                rmtree(abandoned)
+        clear_abandoned(plan.shards_dir, launch)
         encode()
         return _write(plan, staging, progress)
 
     def tidy() -> None:
-        for done in (plan.shards_dir, *([] if is_held(launch) else [launch])):
-            rmtree(done, ignore_errors=True)
-        with suppress(OSError):  # not there, or not empty
-            work.rmdir()
+        clear_done(plan.shards_dir, launch)
 
     return artefact.build(plan.target, plan.request, make, force=force, progress=progress, tidy=tidy)
 

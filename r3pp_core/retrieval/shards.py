@@ -5,7 +5,6 @@ appears whole or not at all, and no batch crosses its border, so its bytes do no
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from r3pp_core.artefact import sync
+from r3pp_core.artefact import sync, unfinished
 from r3pp_core.errors import R3Error
 from r3pp_core.launch.run_dir import StopPoint, no_stop
 from r3pp_core.pictures import PictureError
@@ -168,8 +167,8 @@ def _write(shard: Shard, path: Path) -> None:
     """Whole and on disk before it has its name, so that what a crash leaves under that name can be used."""
     from safetensors.numpy import save_file
 
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({"vectors": shard.vectors}, unfinished, metadata={"rejected": json.dumps(shard.rejected)})
-    sync(unfinished)
-    unfinished.replace(path)
+    staging = unfinished(path)
+    save_file({"vectors": shard.vectors}, staging, metadata={"rejected": json.dumps(shard.rejected)})
+    sync(staging)
+    staging.replace(path)
     sync(path.parent)

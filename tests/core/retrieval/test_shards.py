@@ -27,8 +27,6 @@ FILES = {"vectors.npy", "index.faiss", "metadata.parquet", "rejected.jsonl", "ma
 KILLED_BUILD = """
 import os, signal, sys
 from pathlib import Path
-from r3pp_core.retrieval import shards
-from r3pp_core.retrieval.batches import Batch, encoded_batches
 from r3pp_core.retrieval.build import build_index
 from r3pp_core.retrieval.config import IndexConfig
 
@@ -39,7 +37,7 @@ def fsync(descriptor):
     if len(calls) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-shards.os.fsync = fsync
+os.fsync = fsync
 kind, *places = sys.argv[1:]
 build_index(kind, *map(Path, places), IndexConfig(shard_entries=4, batch_size=3))
 """
