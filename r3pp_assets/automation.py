@@ -23,6 +23,12 @@ def automation() -> dg.Definitions:
                 dg.AssetSelection.assets(["champion"]),
                 description="Put an experiment to the gate: set `candidate` of champion to its name.",
             ),
+            dg.define_asset_job(
+                "rollback",
+                dg.AssetSelection.assets(["champion"]),
+                config={"ops": {"champion": {"config": {"roll_back": True}}}},
+                description="Back to the champion before (or to `roll_back_to`); say why in `reason`.",
+            ),
         ],
         schedules=[
             dg.ScheduleDefinition(

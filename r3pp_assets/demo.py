@@ -13,6 +13,7 @@ from r3pp_core.errors import R3Error, UsageError
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 SETTINGS = "workspace.json"
+GATE_STEPS = {"gate", "champion"}
 
 
 def set_environment(root: Path, profile: str, source: Path | None) -> None:
@@ -70,11 +71,14 @@ def main() -> int:
     try:
         refuse_other_settings(root, source)
         set_environment(root, "sample", source)
-        success = materialize_stale(root)
-        if not success:
+        failed = materialize_stale(root)
+        closed = gate_reasons() if failed and failed <= GATE_STEPS else []
+        if failed and not closed:
             sys.stderr.write(f"error: the run failed; `{ui_command(root)}` shows where and why\n")
             return 1
         show_scores(root)
+        for reason in closed:
+            sys.stdout.write(f"the gate is closed, no new champion: {reason}\n")
     except R3Error as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -85,8 +89,8 @@ def main() -> int:
     return 0
 
 
-def materialize_stale(root: Path) -> bool:
-    """Run whatever is stale in one Dagster run; nothing when nothing is."""
+def materialize_stale(root: Path) -> set[str]:
+    """Run whatever is stale in one Dagster run, nothing when nothing is; returns the steps that failed."""
     import dagster as dg
 
     from r3pp_assets.definitions import defs
@@ -102,7 +106,7 @@ def materialize_stale(root: Path) -> bool:
         stale |= with_descendants(definitions.resolve_asset_graph(), sources) & keys
         if not stale:
             sys.stdout.write(f"all {len(keys)} assets in {root} are up to date, nothing to launch\n")
-            return True
+            return set()
         sys.stdout.write(f"materializing {len(stale)} of {len(keys)} assets in {root}\n")
         sys.stdout.flush()
         with dg.execute_job(
@@ -111,7 +115,18 @@ def materialize_stale(root: Path) -> bool:
             asset_selection=sorted(stale),
             run_config={"loggers": {"brief": {}}},
         ) as result:
-            return result.success
+            failed = {event.step_key or "" for event in result.all_events if event.is_step_failure}
+            return failed if failed or result.success else {"the run"}
+
+
+def gate_reasons() -> list[str]:
+    """Why the gate does not let the production model pass; a result of the demo and no failure of it."""
+    from r3pp_assets.defs.evaluate.assets import candidate_of
+    from r3pp_assets.resources.environment import workspace_from_environment
+    from r3pp_core.champion.promotion import verdict_on
+
+    workspace = workspace_from_environment()
+    return verdict_on(candidate_of(workspace.paths, "r3"), workspace.paths.champion_dir, workspace.gate_config).reasons
 
 
 def full_job() -> Any:

@@ -129,7 +129,7 @@ def hash_file(path: Path) -> str:
 def read_manifest(target: Target) -> Manifest | None:
     """The manifest of a finished artefact, after completing a commit that a crash interrupted."""
     if target.commit.is_dir():
-        with _locked(target):
+        with locked(target):
             _roll_forward(target)
     if not target.manifest_path.is_file():
         return None
@@ -205,7 +205,7 @@ def build(
     """
     try:
         target.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(target):
+        with locked(target):
             if target.commit.is_dir():
                 _roll_forward(target)
             _refuse_other_stage(target, request)
@@ -247,7 +247,7 @@ def _refuse_other_stage(target: Target, request: Request) -> None:
 
 
 @contextmanager
-def _locked(target: Target) -> Iterator[None]:
+def locked(target: Target) -> Iterator[None]:
     with target.lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -106,6 +106,18 @@ def config_from(namespace: argparse.Namespace, config: type[C], **fixed: Any) ->
     return validated(config, {**config_values(namespace, config), **fixed})
 
 
+def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, dict[str, Any]]:
+    """Where two nested mappings differ: {"outer.inner": {"before": ..., "now": ...}}; a missing value is None."""
+    found: dict[str, dict[str, Any]] = {}
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found.update(changed_fields(old, new, f"{prefix}{key}."))
+        elif old != new:
+            found[f"{prefix}{key}"] = {"before": old, "now": new}
+    return found
+
+
 def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """`values` with `overrides` on top, nested mappings merged field by field."""
     result = dict(values)

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +70,33 @@ def open_picture(source: Path | bytes, max_source_pixels: int = MAX_SOURCE_PIXEL
         raise PictureError("picture_undecodable", f"{name} is in no known picture format") from error
     except DECODE_ERRORS as error:
         raise PictureError("picture_undecodable", f"{name} does not decode ({error})") from error
+
+
+class DecodedPictures:
+    """Keeps what it opened last, at most `max_bytes` of pixels (but always one): a sweep asks again at every level.
+
+    A kept picture is shared: nobody may draw on it. Threads may share the keeper.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._kept: OrderedDict[Path, Image.Image] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, path: Path) -> "Image.Image":
+        """As `open_picture`."""
+        with self._lock:
+            if path in self._kept:
+                self._kept.move_to_end(path)
+                return self._kept[path]
+            picture = self._kept[path] = open_picture(path)
+            while len(self._kept) > 1 and sum(map(_num_bytes, self._kept.values())) > self.max_bytes:
+                self._kept.popitem(last=False)
+            return picture
+
+
+def _num_bytes(image: "Image.Image") -> int:
+    return image.width * image.height * len(image.getbands())
 
 
 def _flatten(image: "Image.Image") -> "Image.Image":

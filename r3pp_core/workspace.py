@@ -40,3 +40,8 @@ class Workspace:
 
     def results_dir(self, run: str) -> Path:
         return self.root / "results" / run
+
+    @property
+    def champion_dir(self) -> Path:
+        """The history of champions; the one that stands is `current/model` in it."""
+        return self.root / "champion"

@@ -1,12 +1,15 @@
-"""The one place where the environment is read: R3PP_PROFILE, R3PP_ROOT, R3PP_SOURCE, R3PP_LAUNCH."""
+"""The one place where the environment is read: R3PP_PROFILE, R3PP_ROOT, R3PP_SOURCE, R3PP_LAUNCH, R3PP_GATE."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from pydantic import BaseModel
 
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.champion.gate import GateConfig
 from r3pp_core.errors import UsageError
 from r3pp_core.flags import read_json_object, validated
 from r3pp_core.launch import LaunchConfig
@@ -24,22 +27,29 @@ def launcher_from_environment() -> LauncherResource:
 
     Raises UsageError naming the file and the field that does not fit.
     """
-    named = os.environ.get("R3PP_LAUNCH")
-    if not named:
-        return LauncherResource()
-    values = read_json_object(Path(named), "R3PP_LAUNCH")
-    try:
-        validated(LaunchConfig, values)
-    except UsageError as error:
-        raise UsageError(f"R3PP_LAUNCH {named}: {str(error).removeprefix('--')}") from None
-    return LauncherResource(**values)
+    return LauncherResource(**_fields_in("R3PP_LAUNCH", LaunchConfig))
 
 
 def workspace_from_environment() -> WorkspaceResource:
+    """R3PP_GATE names a JSON file with what a champion has to show. Raises UsageError as for R3PP_LAUNCH."""
     profile = profile_named(os.environ.get("R3PP_PROFILE", "sample"))
     root = os.environ.get("R3PP_ROOT") or str(default_root(profile.name))
     source = os.environ.get("R3PP_SOURCE") or None
-    return WorkspaceResource(root=str(Path(root).resolve()), profile=profile.name, source=source)
+    gate = _fields_in("R3PP_GATE", GateConfig)
+    return WorkspaceResource(root=str(Path(root).resolve()), profile=profile.name, source=source, gate=gate)
+
+
+def _fields_in(variable: str, config: type[BaseModel]) -> dict[str, Any]:
+    """The fields of `config` in the JSON file that an environment variable names; none where it is not set."""
+    named = os.environ.get(variable)
+    if not named:
+        return {}
+    values = read_json_object(Path(named), variable)
+    try:
+        validated(config, values)
+    except UsageError as error:
+        raise UsageError(f"{variable} {named}: {str(error).removeprefix('--')}") from None
+    return values
 
 
 def default_root(profile: str) -> Path:

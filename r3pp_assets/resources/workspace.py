@@ -5,6 +5,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from r3pp_core.champion.gate import GateConfig
+from r3pp_core.flags import validated
 from r3pp_core.profiles import Profile, profile_named
 from r3pp_core.workspace import Workspace
 
@@ -15,6 +17,7 @@ class WorkspaceResource(dg.ConfigurableResource):
     root: str = Field(description="absolute path of the workspace")
     profile: str = Field("sample", description="sample or full")
     source: str | None = Field(None, description="folder of Parquet in the Hub's layout; empty: the profile's own")
+    gate: dict[str, float] = Field({}, description=f"what a champion has to show: {', '.join(GateConfig.model_fields)}")
 
     @property
     def paths(self) -> Workspace:
@@ -23,3 +26,8 @@ class WorkspaceResource(dg.ConfigurableResource):
     @property
     def settings(self) -> Profile:
         return profile_named(self.profile)
+
+    @property
+    def gate_config(self) -> GateConfig:
+        """On a local source, which may be few rows, the gate asks for what there is, unless told."""
+        return validated(GateConfig, {**({"min_rows": 1} if self.source else {}), **self.gate})

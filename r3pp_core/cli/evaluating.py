@@ -39,7 +39,7 @@ def add_commands(commands: Any) -> None:
 def run_evaluate(args: Namespace) -> None:
     from r3pp_core.evaluation.reporting import make_report, read_results
     from r3pp_core.evaluation.scoring import score_table
-    from r3pp_core.evaluation.subjects import base_subject, r3_subject
+    from r3pp_core.evaluation.subjects import BASE_ARMS, base_subject, r3_subject
     from r3pp_core.evaluation.sweep import evaluate
 
     config = config_from(args, EvaluateConfig)
@@ -50,7 +50,7 @@ def run_evaluate(args: Namespace) -> None:
     base = base_subject(args.model_name or subject.places.backbone, subject.config)
     say_manifest(evaluate(subject, *tables, args.out_dir / "r3", config, say, force=args.force, launch=launch))
     del subject  # two large models need not fit into memory together
-    base_config = config.model_copy(update={"arms": ["base"], "ablations": ["base_ocr"]})
+    base_config = config.model_copy(update={"arms": list(BASE_ARMS), "ablations": []})
     say_manifest(evaluate(base, *tables, args.out_dir / "base", base_config, say, force=args.force, launch=launch))
     out_dir = args.out_dir / "report"
     say_manifest(make_report([args.out_dir / "base", args.out_dir / "r3"], args.image_root, out_dir, args.heading, say))

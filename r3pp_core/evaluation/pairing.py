@@ -26,8 +26,10 @@ LEADING_ARMS = (R3, BASE)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`said` maps (arm, level, row id) to the sample, without its picture's truth and evidence; `asked` maps a row id to
-    what was asked: picture, question and references."""
+    """`said` maps (arm, level, row id) to the sample, without its picture's truth and evidence.
+
+    `asked` maps a row id to what was asked: picture, question and references.
+    """
 
     folder: Path
     results: Mapping[str, Any]

@@ -135,13 +135,13 @@ class _Asking:
         staging.replace(path)
 
     def _prepared(self) -> "Iterator[tuple[_Batch, Preparation]]":
-        """Of each shard all levels, of each level all batches."""
+        """Of each shard all batches, of each batch all levels: its pictures are decoded once."""
         size = self.config.batch_size
         batches = [
             _Batch(number, level, self.plan.shard(number)[start : start + size])
             for number in self.missing
-            for level in self.config.all_levels
             for start in range(0, len(self.plan.shard(number)), size)
+            for level in self.config.all_levels
         ]
         with ThreadPoolExecutor(1) as pool:
             ahead = [pool.submit(self.preparer.prepare, batch.rows, batch.level) for batch in batches[:1]]
@@ -152,6 +152,7 @@ class _Asking:
                 yield batch, done
 
     def _ask(self, prepared: "list[PreparedRow]", arm: str) -> Iterator[dict[str, Any]]:
+        prepared = self.subject.shown(prepared, arm)
         answers = self.subject.answer(prepared, arm, self.config.max_new_tokens)
         for row, answer in zip(prepared, answers, strict=True):
             yield sample(row, arm, answer)

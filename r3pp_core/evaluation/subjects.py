@@ -13,11 +13,13 @@ from r3pp_core.model.config import ARMS, R3Config
 from r3pp_core.model.prompt import PROMPT_VERSION
 
 if TYPE_CHECKING:
+    from r3pp_core.evaluation.controls import EvidenceControls
     from r3pp_core.model.evidence import Retriever
     from r3pp_core.model.preparation import PreparedRow, Preparer
     from r3pp_core.model.r3 import R3Model
 
 BASE_ARMS = ("base", "base_ocr")
+MAX_KEPT_BYTES = 1 << 30  # of decoded pictures, which come back at every damage level
 R3_ARMS = tuple(arm for arm in ARMS if arm not in BASE_ARMS)
 
 
@@ -94,6 +96,7 @@ class Subject:
         from r3pp_core.corruption.simulator import CorruptionConfig
         from r3pp_core.ingest.ocr_store import OcrStore
         from r3pp_core.model.preparation import Preparer
+        from r3pp_core.pictures import DecodedPictures
 
         corruption = CorruptionConfig.model_validate({"seed": seed, "damage": damage})
         return Preparer(
@@ -103,9 +106,23 @@ class Subject:
             self.model.image_processor,
             self.retriever,
             OcrStore(image_root).lines,
+            open_path=DecodedPictures(MAX_KEPT_BYTES).open,
         )
 
+    @cached_property
+    def _controls(self) -> "EvidenceControls":
+        from r3pp_core.evaluation.controls import EvidenceControls
+
+        assert self.retriever is not None, "an arm of evidence is asked of R3 alone"
+        return EvidenceControls(self.retriever)
+
+    def shown(self, prepared: "list[PreparedRow]", arm: str) -> "list[PreparedRow]":
+        """The rows with the evidence that `arm` is shown."""
+        control = ARMS[arm].control
+        return self._controls.apply(control, prepared) if control else prepared
+
     def answer(self, prepared: "list[PreparedRow]", arm: str, max_new_tokens: int) -> list[Any]:
+        """One answer a row, with what `shown` gave."""
         from r3pp_core.model.collation import collate, to_device
 
         batch = collate(prepared, self.model.tokenizer, self.config, arm=ARMS[arm], merge_size=self.model.merge_size)

@@ -79,12 +79,16 @@ class LossWeights(BaseModel):
 
 @dataclass(frozen=True)
 class Arm:
-    """Which inputs the model gets. Taking out text or image evidence takes out its words and its soft tokens."""
+    """Which inputs the model gets. Taking out text or image evidence takes out its words and its soft tokens.
+
+    `control`: other evidence in the place of what was retrieved (see r3pp_core.evaluation.controls).
+    """
 
     ocr_text: bool = True
     text_evidence: bool = True
     image_evidence: bool = True
     soft_tokens: bool = True
+    control: Literal["shuffled", "oracle"] | None = None
 
 
 ARMS: dict[str, Arm] = {
@@ -94,4 +98,7 @@ ARMS: dict[str, Arm] = {
     "r3-no_text_evidence": Arm(text_evidence=False),
     "r3-no_image_evidence": Arm(image_evidence=False),
     "r3-no_soft_tokens": Arm(soft_tokens=False),
+    "r3-no_evidence": Arm(text_evidence=False, image_evidence=False),
+    "r3-shuffled_evidence": Arm(control="shuffled"),
+    "r3-oracle_evidence": Arm(control="oracle"),
 }

@@ -125,15 +125,16 @@ class Retriever:
         places, entries = kept.find(row_ids), [self.image_index.id_of(sha256) for sha256 in own_sha256]
         if places is None or any(entry is None for entry in entries):
             return None
-        text = self._rows(self.text_index, kept.hits("text", places, self.k, self.min_score))
-        image = self._rows(self.image_index, kept.hits("image", places, self.k, self.min_score))
+        text = self.rows(self.text_index, kept.hits("text", places, self.k, self.min_score))
+        image = self.rows(self.image_index, kept.hits("image", places, self.k, self.min_score))
         queries = self.image_index.vectors(np.array(entries, np.int64))
         return [RowEvidence(*row) for row in zip(text, image, queries, strict=True)]
 
     def _search(self, index: Index, queries: Floats, exclude: list[set[str]]) -> list[RowHits]:
-        return self._rows(index, index.search(queries, self.k, exclude=exclude, min_score=self.min_score))
+        return self.rows(index, index.search(queries, self.k, exclude=exclude, min_score=self.min_score))
 
-    def _rows(self, index: Index, found: Hits) -> list[RowHits]:
+    def rows(self, index: Index, found: Hits) -> list[RowHits]:
+        """Hits of one of the two indices, a row each, with their vectors and entries."""
         vectors = index.vectors(found.ids)
         return [
             RowHits(ids, scores, weights, mask, row_vectors, [index.entry(int(entry)) for entry in ids[mask]])

@@ -108,8 +108,9 @@ class Preparer:
         ocr_lines: Callable[[str], list[OcrLine]] | None = None,
         *,
         keep_clean: bool = False,
+        open_path: "Callable[[Path], Image.Image]" = open_picture,
     ) -> None:
-        """`keep_clean`: rows hold their clean view as well."""
+        """`keep_clean`: rows hold their clean view as well. `open_path` may give a picture that it opened before."""
         if retriever is not None:
             refuse_other_sizes(retriever, config.text_dim, config.image_dim)
         self.image_root = image_root
@@ -119,6 +120,7 @@ class Preparer:
         self.retriever = retriever
         self.ocr_lines = ocr_lines
         self.keep_clean = keep_clean
+        self.open_path = open_path
 
     def prepare(self, rows: Sequence[Row], level: float, visit: int = 0) -> Preparation:
         """Damage and retrieve one batch; deterministic in (corruption seed, row id, visit, level)."""
@@ -127,7 +129,7 @@ class Preparer:
     def damage(self, row: Row, level: float, visit: int = 0) -> DamagedRow | RejectedRow:
         """One row, from its file to patches. Safe to call from threads; a picture that cannot be used is rejected."""
         try:
-            picture = open_picture(picture_inside(self.image_root, row["image_path"]))
+            picture = self.open_path(picture_inside(self.image_root, row["image_path"]))
         except PictureError as error:
             return RejectedRow(row["id"], error.reason, str(error))
         damaged = corrupt(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from r3pp_core.flags import merged, validated
+from r3pp_core.flags import changed_fields, merged, validated
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import recipe
 from r3pp_core.training.config import TrainConfig
@@ -19,14 +19,5 @@ def resolve(name: str, paths: RunPaths, overrides: Mapping[str, Any]) -> TrainCo
 
 def difference(name: str, paths: RunPaths, config: TrainConfig) -> dict[str, dict[str, Any]]:
     """Fields in which `config` departs from the recipe: {field: {"recipe": ..., "here": ...}}."""
-    return _difference(recipe(name)(paths).model_dump(), config.model_dump(), "")
-
-
-def _difference(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for key, value in other.items():
-        if isinstance(value, dict) and isinstance(one.get(key), dict):
-            found.update(_difference(one[key], value, f"{prefix}{key}."))
-        elif one.get(key) != value:
-            found[f"{prefix}{key}"] = {"recipe": one.get(key), "here": value}
-    return found
+    changed = changed_fields(recipe(name)(paths).model_dump(), config.model_dump())
+    return {field: {"recipe": values["before"], "here": values["now"]} for field, values in changed.items()}

@@ -11,7 +11,8 @@ from r3pp_core.progress import Progress, silent
 from r3pp_core.training import checkpoints
 from r3pp_core.training.precision import current_device
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
+TRAINING_CONFIG = "training_config.json"  # of the run, in the exported folder
 Dtype = Literal["float32", "bfloat16", "float16"]
 # Of the largest logit: sums in another order, and weights rounded to that many bits.
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 8e-2}
@@ -54,6 +55,7 @@ def export(
             for path in sorted(source.iterdir()):
                 copy = shutil.copytree if path.is_dir() else shutil.copyfile
                 copy(path, staging / path.name)
+        shutil.copyfile(checkpoint / "config.json", staging / TRAINING_CONFIG)
         kept, written = _load(source, backbone_dir, loaded_in), _load(staging, backbone_dir, dtype or loaded_in)
         difference, num_logits = _difference(kept, written), int(kept.numel())
         allowed = max(TOLERANCE[dtype], TOLERANCE[loaded_in]) * float(kept.abs().max()) if dtype else 0.0

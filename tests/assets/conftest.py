@@ -1,5 +1,6 @@
 """One small workspace, materialized once through the real graph: eighteen drawn pictures, four training steps."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from r3pp_core.sample.write import write_sample
 from r3pp_core.workspace import Workspace
 
 SMALL_SWEEP = {"rows_per_dataset": 3, "levels": [0.0, 0.8]}
+ANY_MODEL_PASSES = {"clean_margin": 1.0, "min_robustness_gain": -1.0, "champion_margin": 1.0}
 SMALL_RUN = {
     "loggers": {"brief": {}},
     "ops": {
@@ -51,7 +53,9 @@ def made(tmp_path_factory) -> Iterator[Made]:
     root = tmp_path_factory.mktemp("workspace")
     write_sample(source, SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
     before = dict(os.environ)
-    os.environ.update(R3PP_PROFILE="sample", R3PP_ROOT=str(root), R3PP_SOURCE=str(source))
+    gate = tmp_path_factory.mktemp("settings") / "gate.json"
+    gate.write_text(json.dumps(ANY_MODEL_PASSES))
+    os.environ.update(R3PP_PROFILE="sample", R3PP_ROOT=str(root), R3PP_SOURCE=str(source), R3PP_GATE=str(gate))
     try:
         from r3pp_assets.definitions import defs
 

@@ -51,6 +51,13 @@ def test_the_report_is_one_page_that_asks_the_network_for_nothing(made):
 
 
 def test_the_champion_is_a_copy_of_the_model_that_passed(made):
-    champion = made.root / "champion" / "model"
+    champion = made.root / "champion" / "current" / "model"
     for path in made.paths.model_dir("r3").glob("*.safetensors"):
         assert (champion / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_champion_shows_its_card_and_its_scores(made):
+    shown = metadata_of(made, "champion")
+    assert "## Why this one" in shown["card"]
+    assert "- no regression: passed (there is no champion yet)" in shown["card"]
+    assert {"model_hash", "change", "anls_infovqa_level_0.8"} <= set(shown)

@@ -1,7 +1,7 @@
 """Base and R3 under damage, the report over both, and the champion."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -11,16 +11,23 @@ from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.evaluation import champion as champion_stage
+from r3pp_core.artefact import Target, require_manifest
+from r3pp_core.champion.promotion import CODE_VERSION as CHAMPION_CODE_VERSION
+from r3pp_core.errors import R3Error
 from r3pp_core.evaluation import reporting as report_stage
 from r3pp_core.evaluation import sweep as stage
 from r3pp_core.evaluation.config import EvaluateConfig, SweepConfig
 from r3pp_core.evaluation.plan import CODE_VERSION
-from r3pp_core.evaluation.subjects import Subject
+from r3pp_core.evaluation.subjects import BASE_ARMS, Subject
 from r3pp_core.flags import validated
+from r3pp_core.launch.failures import LaunchFailed
 from r3pp_core.model.config import R3Config
 from r3pp_core.profiles import Profile
 from r3pp_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from r3pp_core.champion.history import Entry
+    from r3pp_core.champion.promotion import Candidate
 
 TABLES = [dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])]
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
@@ -86,6 +93,33 @@ def run_evaluation(
     return materialization(manifest, out_dir, {"scores": results_table(results), **numbers})
 
 
+def ask_champion_too(
+    context: dg.AssetExecutionContext,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
+    config: EvaluateAssetConfig,
+    candidate_dir: Path,
+) -> None:
+    """Ask the present champion the candidate's questions, where it was promoted with others, so that they compare."""
+    from r3pp_core.champion.history import current
+    from r3pp_core.champion.promotion import kept_or_new
+    from r3pp_core.evaluation.pairing import Evaluation
+
+    paths, champion = workspace.paths, current(workspace.paths.champion_dir)
+    if champion is None:
+        return
+    folder = paths.results_dir("champion")
+    if kept_or_new(champion, Evaluation.read(candidate_dir), folder, workspace.gate_config):
+        return
+    context.log.info(f"champion {champion.number} was asked other questions; it is asked these too")
+    try:
+        run_evaluation(context, workspace, launcher, config, load_r3(paths, champion.model_dir), folder, ["r3"], [])
+    except LaunchFailed:
+        raise
+    except R3Error as error:
+        context.log.warning(f"the champion cannot be asked, so that the gate will stay closed: {error}")
+
+
 def load_r3(paths: Workspace, model_dir: Path) -> Subject:
     from r3pp_core.evaluation.subjects import r3_subject
 
@@ -118,7 +152,7 @@ def evaluation_base(
     with user_errors():
         subject = base_subject(workspace.paths.model_dir("backbone"), recipe_model(workspace))
         return run_evaluation(
-            context, workspace, launcher, config, subject, workspace.paths.results_dir("base"), ["base"], ["base_ocr"]
+            context, workspace, launcher, config, subject, workspace.paths.results_dir("base"), list(BASE_ARMS), []
         )
 
 
@@ -141,7 +175,10 @@ def evaluation_r3(
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir("r3"))
         ablations = [arm for arm in subject.arms if arm != "r3"]
-        return run_evaluation(context, workspace, launcher, config, subject, paths.results_dir("r3"), ["r3"], ablations)
+        folder = paths.results_dir("r3")
+        result = run_evaluation(context, workspace, launcher, config, subject, folder, ["r3"], ablations)
+        ask_champion_too(context, workspace, launcher, config, folder)
+        return result
 
 
 def recipe_model(workspace: WorkspaceResource) -> R3Config:
@@ -176,9 +213,25 @@ def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> d
 
 
 class ChampionConfig(dg.Config):
-    """Which model is put to the gate: the production model, or a named experiment."""
+    """Which model is put to the gate, or that an earlier champion comes back."""
 
-    candidate: str | None = None
+    candidate: str | None = Field(None, description="an experiment's name; empty: the production model")
+    again: bool = Field(False, description="let a model pass that was rolled back from")
+    roll_back: bool = Field(False, description="no promotion: an earlier champion becomes the champion again")
+    roll_back_to: int | None = Field(None, description="its number; empty: the newest other model")
+    reason: str = Field("", description="why it is rolled back; the champion's card says it")
+
+
+def candidate_of(paths: Workspace, name: str) -> "Candidate":
+    from r3pp_core.champion.promotion import Candidate
+
+    return Candidate(
+        paths.model_dir(name),
+        paths.results_dir(name),
+        paths.results_dir("base"),
+        paths.merged("train"),
+        paths.results_dir("champion"),
+    )
 
 
 @dg.asset(
@@ -187,19 +240,42 @@ class ChampionConfig(dg.Config):
     group_name="evaluate",
     kinds={"safetensors"},
     owners=["team:models"],
-    code_version=champion_stage.CODE_VERSION,
+    code_version=CHAMPION_CODE_VERSION,
 )
 def champion(
     context: dg.AssetExecutionContext, config: ChampionConfig, workspace: WorkspaceResource
 ) -> dg.MaterializeResult:
-    """The model to use: a copy of the newest one that passed the gate. A closed gate leaves the old one."""
+    """The model to use, `champion/current/model`: the newest that passed the gate, with the history of those before it.
+    A closed gate leaves it as it is and says why."""
+    from r3pp_core.champion.promotion import promote, roll_back
+
     with user_errors():
         paths = workspace.paths
-        name = config.candidate or "r3"
-        # On few real rows (a local source) the gate asks for what there is, on the sample and the Hub for MIN_ROWS.
-        min_rows = 1 if workspace.source else champion_stage.MIN_ROWS
-        folder = paths.root / "champion"
-        manifest = champion_stage.crown(
-            paths.model_dir(name), paths.results_dir(name), folder, min_rows, context.log.info
-        )
-        return materialization(manifest, folder, {"candidate": name, "model_hash": manifest.details["model_hash"]})
+        if config.roll_back:
+            entry = roll_back(paths.champion_dir, config.roll_back_to, config.reason, context.log.info)
+        else:
+            candidate = candidate_of(paths, config.candidate or "r3")
+            entry = promote(candidate, paths.champion_dir, workspace.gate_config, context.log.info, again=config.again)
+        return champion_result(entry)
+
+
+def champion_result(entry: "Entry") -> dg.MaterializeResult:
+    """The champion's card and numbers; its data version is its weights, so that a way back is a version seen before."""
+    manifest = require_manifest(Target(entry.folder), "r3pp promote")
+    card = (entry.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[-1]
+    scores = {
+        f"{cell['metric']}_{dataset}_level_{level}": float(cell["mean"])
+        for dataset, levels in entry.card["why"]["scores"].items()
+        for level, cell in levels.items()
+    }
+    return materialization(
+        manifest,
+        entry.model_dir,
+        {
+            "card": dg.MetadataValue.md(card),
+            "change": entry.card["change"],
+            "model_hash": entry.model_hash,
+            "made_of": entry.card["model"],
+            **scores,
+        },
+    )._replace(data_version=dg.DataVersion(entry.model_hash))

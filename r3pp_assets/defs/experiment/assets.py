@@ -4,7 +4,7 @@ import re
 
 import dagster as dg
 
-from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, load_r3, run_evaluation
+from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, ask_champion_too, load_r3, run_evaluation
 from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS
 from r3pp_assets.defs.train.assets import TRAINING_CODE_VERSION
 from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, export_run, train_run
@@ -87,4 +87,7 @@ def experiment_evaluation(
         name = run_name(context)
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir(name))
-        return run_evaluation(context, workspace, launcher, config, subject, paths.results_dir(name), ["r3"], [])
+        folder = paths.results_dir(name)
+        result = run_evaluation(context, workspace, launcher, config, subject, folder, ["r3"], [])
+        ask_champion_too(context, workspace, launcher, config, folder)
+        return result

@@ -1,0 +1,221 @@
+"""The gate: whether a candidate may become the champion, from evaluations of both and of the base.
+
+Every criterion is judged, so that a closed gate tells all of its reasons. Differences are paired on the questions that
+both evaluations have; an interval is that of r3pp_core.evaluation.statistics (95 %, resampling pictures).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from r3pp_core.errors import R3Error
+from r3pp_core.evaluation.comparison import BASE, R3, differences, robustness
+from r3pp_core.evaluation.grouping import Arms
+from r3pp_core.evaluation.pairing import Evaluation, refuse_other_damage, rows_in_common
+from r3pp_core.evaluation.scoring import signed_interval
+
+CHAMPION: Final = "champion"
+CLEAN: Final = "0"
+Z_95: Final = 1.96
+
+
+class GateConfig(BaseModel):
+    """What a candidate has to show. Scores are 0..1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_rows: int = Field(100, ge=1, description="rows that every score must stand on")
+    clean_margin: float = Field(
+        0.02, ge=0, description="the clean score may be below the base by less than this (lower bound, each data set)"
+    )
+    min_robustness_gain: float = Field(
+        0.0, description="by more than this the area under the curve is above the base (lower bound, mean of data sets)"
+    )
+    champion_margin: float = Field(
+        0.02, ge=0, description="clean score and area may be below the champion by less than this (each data set)"
+    )
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """`reasons` say why it is not met; `notes` are the numbers it was judged by, a line each."""
+
+    name: str
+    reasons: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+
+@dataclass(frozen=True)
+class Verdict:
+    criteria: list[Criterion]
+
+    @property
+    def is_open(self) -> bool:
+        return all(criterion.passed for criterion in self.criteria)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [reason for criterion in self.criteria for reason in criterion.reasons]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "open": self.is_open,
+            "criteria": [{**asdict(criterion), "passed": criterion.passed} for criterion in self.criteria],
+        }
+
+
+def judge(
+    candidate: Evaluation, base: Evaluation | None, champion: Evaluation | None, config: GateConfig = GateConfig()
+) -> Verdict:
+    """Judge `candidate`'s arm r3. Without `champion` there is none yet; without `base` the gate stays closed."""
+    criteria = [
+        Criterion("score_bounds", score_problems(candidate.results)),
+        Criterion("enough_rows", size_problems(candidate.results, config.min_rows)),
+    ]
+    if base is None:
+        missing = "there is no evaluation of the base to compare with; materialize evaluation/base"
+        criteria += [Criterion(name, [missing]) for name in ("clean_not_below_base", "robustness_above_base")]
+    else:
+        criteria += _against_base(candidate, base, config)
+    criteria.append(_no_regression(candidate, champion, config))
+    return Verdict(criteria)
+
+
+def comparable(candidate: Evaluation, champion: Evaluation, min_rows: int) -> str | None:
+    """None when the champion's scores can judge the candidate's, else why not."""
+    try:
+        arms = _arms(candidate, champion, R3, CHAMPION)
+    except R3Error as error:
+        return str(error)
+    for dataset, by_arm in arms.items():
+        if len(by_arm[R3]) < len(candidate.groups[dataset][R3]):
+            return f"the champion was not evaluated at all of the candidate's damage levels on {dataset}"
+        num_common = min(len(rows) for rows in by_arm[R3].values())
+        if num_common < min_rows:
+            return f"only {num_common} questions of {dataset} are the ones that the champion was asked"
+    return None
+
+
+def score_problems(results: Mapping[str, Any]) -> list[str]:
+    """Scores that are not finite or outside 0..1."""
+    return [
+        f"{where}: {metric} is {value}"
+        for where, cell in _cells(results)
+        for metric, entry in cell["metrics"].items()
+        if not (math.isfinite(value := entry["mean"]) and 0 <= value <= 1)
+    ]
+
+
+def size_problems(results: Mapping[str, Any], min_rows: int = GateConfig().min_rows) -> list[str]:
+    """Data sets, arms and levels that were scored on too few rows to say anything; nothing scored is a problem too."""
+    if not any(_cells(results)):
+        return ["nothing was scored"]
+    return [
+        f"{where}: scored on {cell['n']} rows, at least {min_rows} are needed"
+        for where, cell in _cells(results)
+        if cell["n"] < min_rows
+    ]
+
+
+def _cells(results: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for dataset, arms in results["results"].items():
+        for arm, levels in arms.items():
+            for level, cell in levels.items():
+                yield f"{dataset} {arm} at level {level}", cell
+
+
+def _against_base(candidate: Evaluation, base: Evaluation, config: GateConfig) -> list[Criterion]:
+    clean, robust = Criterion("clean_not_below_base", []), Criterion("robustness_above_base", [])
+    try:
+        arms = _arms(candidate, base, BASE, BASE)
+    except R3Error as error:
+        return [Criterion(criterion.name, [str(error)]) for criterion in (clean, robust)]
+    _bounded(clean, _clean_differences(candidate, arms, BASE), -config.clean_margin, "clean")
+    areas = _area_differences(candidate, arms, BASE)
+    robust.notes.extend(f"{dataset}: {_said(area, 'area')}" for dataset, area in areas.items() if area)
+    if lacking := [dataset for dataset, area in areas.items() if area is None]:
+        robust.reasons.append(f"{lacking[0]}: base and candidate have no two damage levels in common; evaluate more")
+        return [clean, robust]
+    mean = sum(area["mean"] for area in areas.values()) / len(areas)
+    stderr = math.sqrt(sum(area["stderr"] ** 2 for area in areas.values())) / len(areas)  # data sets are independent
+    over_all = {"mean": mean, "low": mean - Z_95 * stderr, "high": mean + Z_95 * stderr}
+    _bounded(robust, {"mean of the data sets": over_all}, config.min_robustness_gain, "area")
+    return [clean, robust]
+
+
+def _no_regression(candidate: Evaluation, champion: Evaluation | None, config: GateConfig) -> Criterion:
+    criterion = Criterion("no_regression", [])
+    if champion is None:
+        criterion.notes.append("there is no champion yet")
+        return criterion
+    if why := comparable(candidate, champion, config.min_rows):
+        criterion.reasons.append(f"{why}; evaluate the champion again on these questions")
+        return criterion
+    arms = _arms(candidate, champion, R3, CHAMPION)
+    _bounded(criterion, _clean_differences(candidate, arms, CHAMPION), -config.champion_margin, "clean")
+    areas = _area_differences(candidate, arms, CHAMPION)
+    _bounded(criterion, {name: area for name, area in areas.items() if area}, -config.champion_margin, "area")
+    return criterion
+
+
+def _bounded(criterion: Criterion, found: Mapping[str, Any], bound: float, what: str) -> None:
+    """Note each difference; one whose lower bound is not above `bound` is a reason."""
+    for name, entry in found.items():
+        criterion.notes.append(f"{name}: {_said(entry, what)}")
+        if not entry["low"] > bound:
+            criterion.reasons.append(
+                f"{name}: {_said(entry, what)}, whose lower bound has to be above {100 * bound:+.1f}"
+            )
+
+
+def _said(entry: Mapping[str, Any], what: str) -> str:
+    return f"{what} {signed_interval(entry)} points"
+
+
+def _arms(candidate: Evaluation, other: Evaluation, arm: str, name: str) -> dict[str, Arms]:
+    """By data set the candidate's r3 and the other's `arm` as `name`, on the questions that both have.
+
+    Raises R3Error where a data set of the candidate lacks one of them, nothing is common, or the damage differs.
+    """
+    refuse_other_damage(candidate, other)
+    found: dict[str, Arms] = {}
+    for dataset, by_arm in candidate.groups.items():
+        mine, theirs = by_arm.get(R3), other.groups.get(dataset, {}).get(arm)
+        if not mine or not theirs:
+            place = candidate.folder if not mine else other.folder
+            raise R3Error(f"{place} has no answers of arm {R3 if not mine else arm} on {dataset}")
+        levels = [level for level in mine if level in theirs]
+        pairs = {level: rows_in_common(candidate, other, mine[level], theirs[level]) for level in levels}
+        if not pairs or not all(rows for rows, _ in pairs.values()):
+            raise R3Error(f"{candidate.folder} and {other.folder} have no question of {dataset} in common")
+        if 0.0 not in pairs:
+            raise R3Error(f"{dataset} was not evaluated undamaged (level 0) by both; evaluate that level too")
+        found[dataset] = {R3: _part(pairs, 0), name: _part(pairs, 1)}
+    return found
+
+
+def _part(pairs: Mapping[float, tuple[Sequence[Any], Sequence[Any]]], side: int) -> dict[float, Sequence[Any]]:
+    return {level: pair[side] for level, pair in pairs.items()}
+
+
+def _clean_differences(candidate: Evaluation, arms: Mapping[str, Arms], other: str) -> dict[str, Any]:
+    return {
+        dataset: differences(dataset, by_arm, candidate.primary(dataset), candidate.seed)[f"{R3} - {other}"][CLEAN]
+        for dataset, by_arm in arms.items()
+    }
+
+
+def _area_differences(candidate: Evaluation, arms: Mapping[str, Arms], other: str) -> dict[str, Any]:
+    """By data set; None where fewer than two levels are common."""
+    found = {}
+    for dataset, by_arm in arms.items():
+        entry = robustness(dataset, by_arm, candidate.primary(dataset), candidate.seed)[R3]
+        found[dataset] = entry.get("area_differences", {}).get(f"{R3} - {other}")
+    return found

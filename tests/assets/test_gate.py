@@ -1,0 +1,86 @@
+"""The gate in Dagster: a closed one leaves report and champion as they are, and a rollback is a materialization."""
+
+import json
+
+import dagster as dg
+import pytest
+
+from r3pp_assets.defs.evaluate.checks import CRITERIA
+from r3pp_assets.demo import GATE_STEPS, gate_reasons
+from r3pp_core.champion.history import current, entries
+from r3pp_core.champion.promotion import promote
+
+
+@pytest.fixture
+def run(broken):
+    """`run(job, config, gate)`: a job over the copied workspace, and what it said of assets and checks."""
+
+    def execute(job, config=None, gate=None):
+        workspace = {"config": {"root": str(broken.root), "source": str(broken.source), "gate": gate or {}}}
+        with dg.DagsterInstance.ephemeral() as instance:
+            return broken.definitions.resolve_job_def(job).execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                run_config={
+                    "loggers": {"brief": {}},
+                    "resources": {"workspace": workspace},
+                    "ops": {**SWEEPS, **(config or {})} if job == "evaluate" else (config or {}),
+                },
+            )
+
+    return execute
+
+
+SWEEP = {"config": {"rows_per_dataset": 3, "levels": [0.0, 0.8]}}
+SWEEPS = {"evaluation__base": SWEEP, "evaluation__r3": SWEEP}
+
+
+def materialized(result):
+    return {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+
+
+def test_a_closed_gate_leaves_the_champion_and_the_report_shows_it(broken, run, monkeypatch):
+    before = entries(broken.paths.champion_dir)
+    result = run("evaluate")
+    assert not result.success
+    assert materialized(result) == {"evaluation/base", "evaluation/r3", "report"}
+    failed = {one.check_name: one for one in result.get_asset_check_evaluations() if not one.passed}
+    assert set(failed) == {"robustness_above_base"}
+    assert "whose lower bound has to be above +0.0" in failed["robustness_above_base"].description
+    assert entries(broken.paths.champion_dir) == before
+    steps = {event.step_key for event in result.all_events if event.is_step_failure}
+    assert steps <= GATE_STEPS, "which `r3pp demo` tells from a fault"
+    monkeypatch.setenv("R3PP_ROOT", str(broken.root))
+    monkeypatch.delenv("R3PP_GATE")
+    assert gate_reasons()[0] == failed["robustness_above_base"].description
+
+
+def test_the_checks_tell_the_differences_they_judged_by(made):
+    shown = {one.check_name: one for one in made.result.get_asset_check_evaluations() if one.check_name in CRITERIA}
+    assert set(shown) == set(CRITERIA)
+    assert "chartqa: clean +" in shown["clean_not_below_base"].metadata["differences"].value
+    assert "there is no champion yet" in shown["no_regression"].description
+
+
+def test_a_rollback_is_a_job_whose_materialization_says_what_and_why(broken, run):
+    result = run("rollback", {"champion": {"config": {"roll_back": True, "reason": "it swears"}}})
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "is the first; there is none to go back to" in failure.step_failure_data.error.message
+    first = current(broken.paths.champion_dir)
+    another = dict(first.card, model_hash="another")  # as if a second model had been promoted since
+    (first.folder / "champion.json").write_text(json.dumps(another))
+    from r3pp_assets.defs.evaluate.assets import candidate_of
+    from r3pp_core.champion.gate import GateConfig
+
+    anything = GateConfig(min_rows=1, clean_margin=1, min_robustness_gain=-1, champion_margin=1)
+    promote(candidate_of(broken.paths, "r3"), broken.paths.champion_dir, anything)
+    result = run("rollback", {"champion": {"config": {"roll_back": True, "reason": "it swears"}}})
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    shown = event.materialization.metadata
+    assert shown["change"].value == "rolled back"
+    assert shown["model_hash"].value == "another"
+    assert "it swears" in shown["card"].value
+    assert event.materialization.tags["dagster/data_version"] == "another"
+    assert current(broken.paths.champion_dir).number == 3

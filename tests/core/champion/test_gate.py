@@ -1,0 +1,99 @@
+"""The gate opens for a model that is better, and says every reason why it stays closed."""
+
+import math
+
+import pytest
+
+from r3pp_core.champion.gate import GateConfig, judge, score_problems, size_problems
+from r3pp_core.evaluation.pairing import Evaluation
+
+
+def made_results(mean=0.5, n=120):
+    cell = {"n": n, "metrics": {"relaxed_accuracy": {"mean": mean}, "squad_f1": {"mean": 0.25}}}
+    return {"results": {"chartqa": {"r3": {"0": cell, "0.8": cell}}}}
+
+
+@pytest.fixture
+def judged(candidate):
+    """`judged(candidate, champion)`: the verdict on two candidates as `candidate(...)` takes them."""
+
+    def make(new, old=None, config=GateConfig()):
+        new = candidate("new", **new)
+        base = Evaluation.read(new.base_evaluation_dir)
+        mine = Evaluation.read(new.evaluation_dir)
+        champion = Evaluation.read(candidate("old", **old).evaluation_dir) if old else None
+        verdict = judge(mine, base, champion, config)
+        return {criterion.name: criterion for criterion in verdict.criteria}, verdict
+
+    return make
+
+
+def test_a_better_model_passes_and_the_numbers_are_told(judged):
+    criteria, verdict = judged({"clean": 0.6, "damaged": 0.5}, {"clean": 0.55, "damaged": 0.5})
+    assert verdict.is_open, verdict.reasons
+    assert criteria["clean_not_below_base"].notes[0].startswith("chartqa: clean +10.0 [")
+    assert "mean of the data sets: area +" in criteria["robustness_above_base"].notes[-1]
+    assert len(criteria["no_regression"].notes) == 4
+
+
+@pytest.mark.parametrize(
+    "new, old, failing",
+    [
+        ({"clean": 0.4, "damaged": 0.5}, None, {"clean_not_below_base"}),
+        ({"clean": 0.5, "damaged": 0.2}, None, {"robustness_above_base"}),
+        ({"clean": 0.3, "damaged": 0.1}, None, {"clean_not_below_base", "robustness_above_base"}),
+        ({"clean": 0.6, "damaged": 0.5}, {"clean": 0.7, "damaged": 0.5}, {"no_regression"}),
+        ({"clean": 0.6, "damaged": 0.4}, {"clean": 0.6, "damaged": 0.5}, {"no_regression"}),
+    ],
+)
+def test_each_fall_closes_the_gate_by_its_own_criterion(judged, new, old, failing):
+    criteria, verdict = judged(new, old)
+    assert {name for name, criterion in criteria.items() if not criterion.passed} == failing
+    assert all("lower bound has to be above" in reason for reason in verdict.reasons)
+
+
+def test_equal_on_every_row_is_no_regression_but_no_gain_either(judged):
+    same = {"clean": 0.5, "damaged": 0.2}
+    criteria, _ = judged(same, same)
+    assert criteria["no_regression"].passed
+    assert criteria["clean_not_below_base"].passed
+    assert not criteria["robustness_above_base"].passed
+
+
+def test_a_small_but_uncertain_fall_is_not_enough_evidence_to_pass(judged):
+    """One row of 120 lost is 0.8 points; resampling makes that up to two and more."""
+    criteria, _ = judged({"clean": 0.5 - 2 / 120, "damaged": 0.5})
+    assert not criteria["clean_not_below_base"].passed
+    criteria, _ = judged({"clean": 0.5 - 2 / 120, "damaged": 0.5}, config=GateConfig(clean_margin=0.06))
+    assert criteria["clean_not_below_base"].passed
+
+
+def test_without_a_base_or_with_one_level_the_gate_stays_closed(candidate, judged):
+    new = candidate("new")
+    verdict = judge(Evaluation.read(new.evaluation_dir), None, None)
+    assert "no evaluation of the base" in verdict.reasons[0]
+    criteria, _ = judged({"levels": (0.0,)})
+    assert "no two damage levels in common" in criteria["robustness_above_base"].reasons[0]
+    criteria, _ = judged({"levels": (0.4, 0.8)})
+    assert "was not evaluated undamaged (level 0)" in criteria["clean_not_below_base"].reasons[0]
+
+
+def test_a_champion_that_was_asked_other_questions_cannot_judge(judged):
+    criteria, _ = judged({}, {"world": "b"})
+    assert "have no question of chartqa in common" in criteria["no_regression"].reasons[0]
+    criteria, _ = judged({}, {"num_rows": 60})
+    assert (
+        "only 60 questions of chartqa are the ones that the champion was asked" in criteria["no_regression"].reasons[0]
+    )
+    criteria, _ = judged({}, {"levels": (0.0, 0.8)})
+    assert "not evaluated at all of the candidate's damage levels" in criteria["no_regression"].reasons[0]
+    criteria, _ = judged({}, {"seed": 1})
+    assert "differ in seed" in criteria["no_regression"].reasons[0]
+
+
+def test_problems_name_data_set_arm_and_level():
+    assert score_problems(made_results()) == size_problems(made_results()) == []
+    assert len(score_problems(made_results(mean=2))) == 2
+    assert score_problems(made_results(mean=math.nan))[0] == "chartqa r3 at level 0: relaxed_accuracy is nan"
+    assert size_problems(made_results(n=1), min_rows=2)[1].startswith("chartqa r3 at level 0.8: scored on 1 rows")
+    assert size_problems({"results": {}}) == ["nothing was scored"]
