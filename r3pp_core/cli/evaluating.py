@@ -10,6 +10,12 @@ from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.flags import add_config_flags, config_from
 
+EVIDENCE_ARMS = {
+    "none": "r3-no_evidence",
+    "shuffled": "r3-shuffled_evidence",
+    "oracle": "r3-oracle_evidence",
+}
+
 
 def add_commands(commands: Any) -> None:
     command = commands.add_parser("evaluate", help="scores of a checkpoint, clean and damaged, against the base")
@@ -23,6 +29,14 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--out_dir", type=Path, required=True, help="for example results/mine")
     command.add_argument("--heading", help="a line above the scores")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
+    command.add_argument(
+        "--evidence",
+        nargs="+",
+        choices=EVIDENCE_ARMS,
+        default=[],
+        help="controls that are asked besides at every level: none; shuffled: of pictures drawn by chance; oracle: "
+        "that says a reference answer",
+    )
     add_config_flags(command, EvaluateConfig)
     add_launch_flags(command)
     command.set_defaults(handler=run_evaluate)
@@ -43,6 +57,8 @@ def run_evaluate(args: Namespace) -> None:
     from r3pp_core.evaluation.sweep import evaluate
 
     config = config_from(args, EvaluateConfig)
+    controls = [EVIDENCE_ARMS[name] for name in args.evidence]
+    config = config.model_copy(update={"arms": list(dict.fromkeys([*config.arms, *controls]))})
     subject = r3_subject(args.checkpoint_dir, args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
     tables = (args.val_jsonl, args.image_root)
     launch = launch_if_many(args)

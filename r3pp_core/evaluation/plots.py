@@ -28,6 +28,7 @@ _ARM_STYLES: Final[dict[str, dict[str, Any]]] = {
     "base_ocr": {"color": "#E69F00", "marker": "^", "linestyle": ":"},
     R3: {"color": "#0072B2", "marker": "o", "linestyle": "-"},
 }
+_KINDS: Final = (("picture", "#0072B2"), ("text", "#D55E00"))
 _ABLATION_COLOUR: Final = "#8FB8D6"
 _INK: Final = "#222222"
 _PNG_DPI: Final = 160
@@ -93,6 +94,25 @@ def operator_bars(results: Mapping[str, Any], dataset: str) -> bytes:
     axes.set_yticks(range(len(operators)), titles)
     _finish_bars(axes, results["primary"][dataset])
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    return _png(figure)
+
+
+def reliability(results: Mapping[str, Any]) -> bytes:
+    """What is true where the model states so much confidence, for picture and text; a dot's size is its rows. PNG."""
+    figure, axes = _figure(3.5, 3.0)
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=":")
+    for (kind, found), (title, colour) in zip(results["confidence"].items(), _KINDS, strict=True):
+        bins = found["bins"]
+        num_rows = sum(entry["n"] for entry in bins)
+        stated, true = ([entry[side] for entry in bins] for side in ("stated", "true"))
+        axes.plot(stated, true, color=colour, linewidth=1.2, label=f"{title} ({kind})")
+        axes.scatter(stated, true, s=[8 + 90 * entry["n"] / num_rows for entry in bins], color=colour)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("stated by the model")
+    axes.set_ylabel("left by the damage")
+    axes.grid(color="#E3E3E3", linewidth=0.6)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
     return _png(figure)
 
 

@@ -49,6 +49,7 @@ def render_report(
         datasets=datasets,
         ablation_levels=sorted({level for d in datasets for level in d["ablation_levels"]}, key=float),
         summary=_summary(results),
+        reliability=_png_address(plots.reliability(results)) if results["confidence"] else None,
         signature=_flat_signature(results["signature"]),
         outcomes=OUTCOMES,
         shown_outcomes=SHOWN_OUTCOMES,

@@ -15,7 +15,7 @@ from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, silent
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 # A difference in one of these makes two evaluations incomparable.
 MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed", "text_overlap")
 

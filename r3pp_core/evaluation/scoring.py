@@ -11,6 +11,7 @@ from typing import Any
 
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation import statistics
+from r3pp_core.evaluation.calibration import Calibration
 from r3pp_core.evaluation.comparison import BASE, R3, by_operator, differences, robustness
 from r3pp_core.evaluation.grouping import SUBSETS, ScoredRow, group_samples, level_key
 from r3pp_core.evaluation.metric_set import ALWAYS, MetricSet
@@ -36,7 +37,8 @@ def score_samples(
         R3Error: no samples, a sample without a field, a repeated row, a data set without a primary metric, or
             a row that one of two compared arms or levels lacks.
     """
-    groups, num_samples = group_samples(samples, metrics.functions)
+    calibration = Calibration()
+    groups, num_samples = group_samples(calibration.watch(samples), metrics.functions)
     for dataset in num_samples:
         if primary.get(dataset) not in METRICS:
             raise R3Error(
@@ -58,6 +60,7 @@ def score_samples(
         "differences": {d: differences(d, arms, primary[d], seed) for d, arms in groups.items()},
         "robustness": {d: robustness(d, arms, primary[d], seed) for d, arms in groups.items()},
         "operators": {d: by_operator(arms, primary[d], seed) for d, arms in groups.items()},
+        "confidence": calibration.results(),
         "primary": {dataset: primary[dataset] for dataset in num_samples},
         "n-samples": num_samples,
         "versions": dict(metrics.versions),

@@ -32,10 +32,13 @@ def results_table(results: dict[str, Any]) -> dg.TableMetadataValue:
 
 
 def curves_markdown(results: dict[str, Any]) -> dict[str, dg.MarkdownMetadataValue]:
-    """The robustness curve of each data set as an inline picture."""
-    from r3pp_core.evaluation.plots import robustness_curves
+    """The robustness curve of each data set, and what stated confidence is worth, as inline pictures."""
+    from r3pp_core.evaluation.plots import reliability, robustness_curves
 
-    return {
+    curves = {
         f"robustness_{dataset}": inline_png(robustness_curves(results, dataset), f"{dataset}: score against damage")
         for dataset in results["results"]
     }
+    if results["confidence"]:
+        curves["reliability"] = inline_png(reliability(results), "confidence stated against what the damage left")
+    return curves
