@@ -4,6 +4,7 @@ import io
 import struct
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,24 +76,42 @@ def open_picture(source: Path | bytes, max_source_pixels: int = MAX_SOURCE_PIXEL
 class DecodedPictures:
     """Keeps what it opened last, at most `max_bytes` of pixels (but always one): a sweep asks again at every level.
 
-    A kept picture is shared: nobody may draw on it. Threads may share the keeper.
+    A kept picture is shared: nobody may draw on it. Threads that ask for one picture wait for one decoding.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._kept: OrderedDict[Path, Image.Image] = OrderedDict()
+        self._kept: OrderedDict[Path, Future[Image.Image]] = OrderedDict()
         self._lock = threading.Lock()
 
     def open(self, path: Path) -> "Image.Image":
         """As `open_picture`."""
         with self._lock:
-            if path in self._kept:
+            if found := self._kept.get(path):
                 self._kept.move_to_end(path)
-                return self._kept[path]
-            picture = self._kept[path] = open_picture(path)
-            while len(self._kept) > 1 and sum(map(_num_bytes, self._kept.values())) > self.max_bytes:
-                self._kept.popitem(last=False)
-            return picture
+            else:
+                opened = self._kept[path] = Future()
+        if found:
+            return found.result()
+        try:
+            opened.set_result(open_picture(path))
+        except BaseException as error:
+            opened.set_exception(error)
+            raise
+        finally:
+            self._forget_old()
+        return opened.result()
+
+    def _forget_old(self) -> None:
+        with self._lock:
+            ready = {path: opened for path, opened in self._kept.items() if opened.done()}
+            sizes = {path: 0 if it.exception() else _num_bytes(it.result()) for path, it in ready.items()}
+            num_bytes = sum(sizes.values())
+            for path in [*sizes][:-1]:
+                if num_bytes <= self.max_bytes:
+                    break
+                del self._kept[path]
+                num_bytes -= sizes[path]
 
 
 def _num_bytes(image: "Image.Image") -> int:

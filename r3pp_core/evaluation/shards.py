@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from r3pp_core.model.preparation import Preparation, PreparedRow
 
 SAY_EVERY_S = 5.0
+NUM_DAMAGERS = 4  # threads that decode and damage the next batch's pictures
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,18 @@ class _Asking:
             for start in range(0, len(self.plan.shard(number)), size)
             for level in self.config.all_levels
         ]
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.preparer.prepare, batch.rows, batch.level) for batch in batches[:1]]
+        with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(NUM_DAMAGERS) as damagers:
+
+            def prepare(batch: _Batch) -> "Preparation":
+                return self.preparer.retrieve(
+                    list(damagers.map(lambda row: self.preparer.damage(row, batch.level), batch.rows))
+                )
+
+            waiting = [ahead.submit(prepare, batch) for batch in batches[:1]]
             for batch, following in zip(batches, [*batches[1:], None], strict=True):
-                done = ahead.pop().result()
+                done = waiting.pop().result()
                 if following:
-                    ahead.append(pool.submit(self.preparer.prepare, following.rows, following.level))
+                    waiting.append(ahead.submit(prepare, following))
                 yield batch, done
 
     def _ask(self, prepared: "list[PreparedRow]", arm: str) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from r3pp_core import pictures
 from r3pp_core.pictures import PictureError, fit, open_picture, picture_inside
 
 WHITE, RED, BLUE = (255, 255, 255), (255, 0, 0), (0, 0, 255)
@@ -190,3 +191,33 @@ def test_a_picture_error_survives_the_way_back_from_a_worker_process():
 
     error = pickle.loads(pickle.dumps(PictureError("picture_missing", "gone")))
     assert (error.reason, str(error)) == ("picture_missing", "gone")
+
+
+def test_a_picture_that_is_asked_for_again_is_decoded_once_while_there_is_room(tmp_path, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        Image.new("RGB", (10, 10), "red").save(path)
+    decoded = []
+    opened = pictures.open_picture
+    monkeypatch.setattr(pictures, "open_picture", lambda path: (decoded.append(path), opened(path))[1])
+    kept = pictures.DecodedPictures(max_bytes=2 * 300)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(kept.open, [paths[0]] * 20 + [paths[1]] * 20))
+    assert decoded == paths[:2]
+    assert all(one is found[0] for one in found[:20])
+    kept.open(paths[0])
+    kept.open(paths[2])  # no room: the one that was asked for longest ago goes
+    kept.open(paths[0])
+    kept.open(paths[1])
+    assert decoded == [paths[0], paths[1], paths[2], paths[1]]
+    tiny = pictures.DecodedPictures(max_bytes=1)
+    assert tiny.open(paths[0]) is tiny.open(paths[0])
+
+
+def test_a_picture_that_does_not_open_says_so_every_time(tmp_path):
+    kept = pictures.DecodedPictures(max_bytes=1000)
+    for _ in range(2):
+        with pytest.raises(PictureError, match="does not exist"):
+            kept.open(tmp_path / "gone.png")
