@@ -17,6 +17,9 @@ class SweepConfig(BaseModel):
     batch_size: int = Field(32, ge=1, description="rows generated together")
     shard_rows: int = Field(64, ge=1, description="rows that a rank answers at a time, kept when it is interrupted")
     seed: int = Field(0, description="seed of row choice, damage and intervals")
+    unanswered: bool = Field(
+        False, description="rows without a reference too: predictions and a submission file, no score"
+    )
     text_overlap: bool = Field(False, description="BLEU and ROUGE-L besides (needs the extra overlap)")
 
 

@@ -62,7 +62,7 @@ def plan_evaluation(
     subject: Subject, table: Path, image_root: Path, out_dir: Path, config: EvaluateConfig
 ) -> EvaluationPlan:
     """Choose the rows and say what is asked for. Raises R3Error for an unusable table."""
-    rows, num_answerless = choose_rows(table, config.rows_per_dataset, config.seed)
+    rows, num_answerless = choose_rows(table, config.rows_per_dataset, config.seed, unanswered=config.unanswered)
     rows = sorted(rows, key=lambda row: (len(row["pseudo_text"]), row["image_sha256"], len(row["question"]), row["id"]))
     request = Request(
         stage=f"evaluation/{subject.name}",

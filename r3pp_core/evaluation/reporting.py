@@ -17,7 +17,7 @@ from r3pp_core.progress import Progress, silent
 
 CODE_VERSION = "2"
 # A difference in one of these makes two evaluations incomparable.
-MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed", "text_overlap")
+MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed", "unanswered", "text_overlap")
 
 
 def make_report(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from r3pp_core.artefact import Target, read_manifest
+from r3pp_core.artefact import Target, require_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import ARMS, R3Config
 from r3pp_core.model.prompt import PROMPT_VERSION
@@ -158,7 +158,7 @@ def r3_subject(
 ) -> Subject:
     """A trained model, from an exported folder or a checkpoint, with the indices it retrieves from.
 
-    Raises R3Error for a folder that holds no model.
+    Raises R3Error for a folder that holds no model and for an index that is not there.
     """
     from r3pp_core.model.backbone import weights_hash
     from r3pp_core.model.storage import read_config, read_description
@@ -179,8 +179,7 @@ def r3_subject(
 
     hashes = {"model": weights_hash(folder), "backbone": described["backbone_hash"]}
     for kind in ("text", "image"):
-        manifest = read_manifest(Target(index_dir / kind))
-        hashes[f"index_{kind}"] = manifest.content_hash if manifest else "none"
+        hashes[f"index_{kind}"] = require_manifest(Target(index_dir / kind), "r3pp index").content_hash
     places = Places(
         kind="r3",
         backbone=_absolute(backbone_dir or described["backbone"]),

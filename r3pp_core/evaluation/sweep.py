@@ -21,6 +21,7 @@ from r3pp_core.evaluation.plan import EvaluationPlan, plan_evaluation, without_s
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.shards import answer_shards, read_shard
 from r3pp_core.evaluation.subjects import Subject
+from r3pp_core.evaluation.submission import write_submissions
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.run_dir import refuse_if_held
@@ -71,6 +72,8 @@ def evaluate(
         described = signature(subject, plan.request.inputs["table"], config, outcome.details["dtype"])
         results = score_samples(read_jsonl(staging / "samples.jsonl"), PRIMARY, config.seed, described, metrics)
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        for name in write_submissions(read_jsonl(staging / "samples.jsonl"), staging):
+            progress(f"{plan.request.stage}: predictions to submit are in {out_dir / name}")
         return outcome
 
     def tidy() -> None:

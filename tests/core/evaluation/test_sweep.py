@@ -1,6 +1,7 @@
 """A sweep asks a real small model every chosen row at every level, and is an artefact."""
 
 import hashlib
+import json
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.job import launch_dir
 from r3pp_core.evaluation.plan import plan_evaluation
-from r3pp_core.evaluation.reporting import read_results
+from r3pp_core.evaluation.reporting import make_report, read_results
 from r3pp_core.evaluation.shards import answer_shards
 from r3pp_core.evaluation.subjects import Places, base_subject, r3_subject
 from r3pp_core.evaluation.sweep import damaged_picture, evaluate
@@ -294,3 +295,48 @@ def test_arms_and_levels_are_the_union_of_both_lists():
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(R3Error, match=r"holds no model \(no config.json\); give a checkpoint"):
         r3_subject(tmp_path, None, tmp_path, tmp_path, tmp_path)
+
+
+def test_a_checkpoint_whose_index_is_gone_is_told_before_anything_is_loaded(tmp_path):
+    described = {"model_type": "r3pp", "backbone": "x", "backbone_hash": "x", "r3": R3Config().model_dump(mode="json")}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    with pytest.raises(R3Error, match=r"nothing finished at .*gone/text/manifest.json; run `r3pp index` first"):
+        r3_subject(tmp_path, None, tmp_path / "gone", tmp_path, tmp_path)
+
+
+@pytest.fixture
+def hidden(folder, tmp_path):
+    """A table of two rows whose answers are hidden, as InfoVQA's test is."""
+    rows = [
+        {**row, "answers": [], "answer": "", "meta": {"question_id": question_id}}
+        for row, question_id in zip(read_jsonl(folder / "val.jsonl"), ("7001", "b-7"), strict=False)
+    ]
+    write_jsonl(tmp_path / "test.jsonl", rows)
+    return tmp_path / "test.jsonl"
+
+
+def test_rows_without_references_are_predicted_and_never_scored(hidden, folder, subject, tmp_path):
+    config = CONFIG.model_copy(update={"unanswered": True})
+    said: list[str] = []
+    out_dir = tmp_path / "out"
+    manifest = evaluate(subject, hidden, folder / "raw", out_dir, config, said.append)
+    assert manifest.counts == {"rows": 2, "samples": 6, "rows_without_answer": 2, "pictures": 2}
+    results = read_results(out_dir)
+    assert (results["results"], results["n-samples"]) == (
+        {},
+        {"chartqa": {"original": 2, "effective": 0, "answerless": 2}},
+    )
+    predictions = [line["prediction"] for line in read_jsonl(out_dir / "samples.jsonl") if line["level"] == 0]
+    assert json.loads((out_dir / "submission_chartqa_base.json").read_text()) == [
+        {"questionId": 7001, "answer": predictions[0]},
+        {"questionId": "b-7", "answer": predictions[1]},
+    ]
+    assert f"evaluation/base: predictions to submit are in {out_dir / 'submission_chartqa_base.json'}" in said
+    page = make_report([out_dir], folder / "raw", tmp_path / "report")
+    assert page.counts == {"samples": 6}
+    assert "there are predictions, but no scores" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_without_being_asked_for_they_are_an_error_that_says_how(hidden, folder, subject, tmp_path):
+    with pytest.raises(R3Error, match=r"none of the 2 rows of .* has a reference answer, .* --unanswered predicts them"):
+        evaluate(subject, hidden, folder / "raw", tmp_path / "out", CONFIG)
