@@ -101,9 +101,9 @@ def materialize_stale(root: Path) -> set[str]:
     job = definitions.resolve_job_def("full")
     keys = set(job.asset_layer.executable_asset_keys)
     with dg.DagsterInstance.get() as instance:
-        stale = stale_assets(definitions, instance, keys)
-        sources = changed_sources(workspace_from_environment())
-        stale |= with_descendants(definitions.resolve_asset_graph(), sources) & keys
+        graph = definitions.resolve_asset_graph()
+        stale = stale_assets(graph, instance, keys)
+        stale |= with_descendants(graph, changed_sources(workspace_from_environment())) & keys
         if not stale:
             sys.stdout.write(f"all {len(keys)} assets in {root} are up to date, nothing to launch\n")
             return set()

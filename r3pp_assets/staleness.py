@@ -9,20 +9,34 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 
+NOT_PASSED, SOURCE_CHANGED = "a blocking check did not pass", "its source changed"
 
-def stale_assets(defs: dg.Definitions, instance: dg.DagsterInstance, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+
+def stale_assets(graph: BaseAssetGraph, instance: dg.DagsterInstance, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+    """Those of `keys` that have a reason to be made, and everything of `keys` below them."""
+    return with_descendants(graph, set(stale_reasons(graph, instance, keys))) & keys
+
+
+def stale_reasons(
+    graph: BaseAssetGraph, instance: dg.DagsterInstance, keys: set[dg.AssetKey]
+) -> dict[dg.AssetKey, str]:
     """Those of `keys` that the UI would call missing or unsynced, whose files are gone, or whose latest blocking check
-    did not pass; and everything of `keys` below them."""
+    did not pass, each with its reason."""
     # Dagster has no public call for what its UI shows as "Unsynced"; this is what the UI itself uses.
     from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
     from dagster._core.loader import LoadingContextForTest
 
-    graph = defs.resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
-    stale = {key for key in keys if resolver.get_status(key) != StaleStatus.FRESH}
-    stale |= {key for key in keys - stale if files_are_gone(instance, key)}
-    stale |= unchecked_assets(graph, instance)
-    return with_descendants(graph, stale) & keys
+    reasons = {}
+    for key in keys:
+        status = resolver.get_status(key)
+        if status == StaleStatus.MISSING:
+            reasons[key] = "never made"
+        elif status == StaleStatus.STALE:
+            reasons[key] = resolver.get_stale_causes(key)[0].reason
+        elif files_are_gone(instance, key):
+            reasons[key] = "its files are gone"
+    return {**dict.fromkeys(unchecked_assets(graph, instance) & keys, NOT_PASSED), **reasons}
 
 
 def files_are_gone(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:

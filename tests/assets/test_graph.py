@@ -54,7 +54,7 @@ def test_every_check_passes_on_sound_data(made):
 
 def test_nothing_is_stale_after_a_run(made):
     keys = set(made.definitions.resolve_job_def("full").asset_layer.executable_asset_keys)
-    assert stale_assets(made.definitions, made.instance, keys) == set()
+    assert stale_assets(made.definitions.resolve_asset_graph(), made.instance, keys) == set()
     assert changed_sources(made.workspace) == set()
 
 

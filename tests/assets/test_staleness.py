@@ -27,7 +27,7 @@ def run(definitions: dg.Definitions, instance: dg.DagsterInstance) -> set[str]:
     job = definitions.resolve_job_def("all")
     job.execute_in_process(instance=instance, raise_on_error=False)
     keys = set(job.asset_layer.executable_asset_keys)
-    return {key.to_user_string() for key in stale_assets(definitions, instance, keys)}
+    return {key.to_user_string() for key in stale_assets(definitions.resolve_asset_graph(), instance, keys)}
 
 
 def test_an_asset_whose_blocking_check_failed_is_launched_again_with_all_below(tmp_path):
@@ -44,7 +44,10 @@ def test_an_asset_whose_files_are_gone_is_launched_again(tmp_path):
         assert run(definitions, instance) == set()
         (tmp_path / "made").rmdir()
         keys = set(definitions.resolve_job_def("all").asset_layer.executable_asset_keys)
-        assert {key.to_user_string() for key in stale_assets(definitions, instance, keys)} == {"up", "down"}
+        assert {key.to_user_string() for key in stale_assets(definitions.resolve_asset_graph(), instance, keys)} == {
+            "up",
+            "down",
+        }
 
 
 def test_a_failed_step_is_told_by_the_sentence_it_failed_with():

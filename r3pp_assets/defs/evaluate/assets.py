@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from r3pp_assets.conditions import ON_CHANGE, RETRAINED
 from r3pp_assets.defs.evaluate.tables import curves_markdown, results_table
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization
@@ -55,13 +56,13 @@ class EvaluateAssetConfig(SweepConfig, dg.Config):
     def resolved(self, settings: Profile, arms: list[str], ablations: list[str]) -> EvaluateConfig:
         """The sweep's config. Raises UsageError for a number that it refuses."""
         profile = {name: getattr(settings, name) for name in ("rows_per_dataset", "ablation_levels", "max_new_tokens")}
-        given = self.model_dump(exclude={"split", "all_rows", "use_launcher"}, exclude_none=True)
+        given = self.model_dump(include=set(EvaluateConfig.model_fields), exclude_none=True)
         rows = {"rows_per_dataset": None} if self.all_rows else {}
         return validated(EvaluateConfig, {**profile, **given, **rows, "arms": arms, "ablations": ablations})
 
 
 def run_evaluation(
-    context: dg.AssetExecutionContext,
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
     workspace: WorkspaceResource,
     launcher: LauncherResource,
     config: EvaluateAssetConfig,
@@ -139,6 +140,7 @@ def load_r3(paths: Workspace, model_dir: Path) -> Subject:
     kinds={"torch", "json"},
     owners=["team:models"],
     code_version=CODE_VERSION,
+    automation_condition=ON_CHANGE,
 )
 def evaluation_base(
     context: dg.AssetExecutionContext,
@@ -163,6 +165,8 @@ def evaluation_base(
     kinds={"torch", "json"},
     owners=["team:models"],
     code_version=CODE_VERSION,
+    automation_condition=ON_CHANGE,
+    freshness_policy=RETRAINED,
 )
 def evaluation_r3(
     context: dg.AssetExecutionContext,
@@ -196,6 +200,7 @@ def recipe_model(workspace: WorkspaceResource) -> R3Config:
     kinds={"html"},
     owners=["team:models"],
     code_version=report_stage.CODE_VERSION,
+    automation_condition=ON_CHANGE,
 )
 def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Base against R3 under damage: robustness curves, scores with intervals, and cases with their evidence."""
@@ -241,6 +246,8 @@ def candidate_of(paths: Workspace, name: str) -> "Candidate":
     kinds={"safetensors"},
     owners=["team:models"],
     code_version=CHAMPION_CODE_VERSION,
+    automation_condition=ON_CHANGE,
+    freshness_policy=RETRAINED,
 )
 def champion(
     context: dg.AssetExecutionContext, config: ChampionConfig, workspace: WorkspaceResource

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
@@ -34,6 +35,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         kinds={"faiss", "parquet"},
         owners=["team:models"],
         code_version=CODE_VERSION,
+        automation_condition=ON_CHANGE,
         description=PURPOSE[kind] + " One entry per unique picture.",
     )
     def index(

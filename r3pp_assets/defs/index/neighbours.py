@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
@@ -27,6 +28,7 @@ class NeighboursAssetConfig(NeighboursConfig, dg.Config):
     kinds={"faiss", "numpy"},
     owners=["team:models"],
     code_version=stage.CODE_VERSION,
+    automation_condition=ON_CHANGE,
 )
 def index_neighbours(
     context: dg.AssetExecutionContext, config: NeighboursAssetConfig, workspace: WorkspaceResource

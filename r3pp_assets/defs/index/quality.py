@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import inline_png, materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
@@ -31,6 +32,7 @@ class QualityAssetConfig(QualityConfig, dg.Config):
     kinds={"faiss", "json"},
     owners=["team:models"],
     code_version=stage.CODE_VERSION,
+    automation_condition=ON_CHANGE,
 )
 def index_quality(
     context: dg.AssetExecutionContext, config: QualityAssetConfig, workspace: WorkspaceResource

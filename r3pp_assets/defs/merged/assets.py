@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.lineage import merged_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
@@ -32,6 +33,7 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
         kinds={"json"},
         owners=["team:data"],
         code_version=stage.CODE_VERSION,
+        automation_condition=ON_CHANGE,
         description=f"The three data sets in one table: {PURPOSE[split]}. Duplicates and pictures that also stand in "
         "an evaluation split are left out and counted.",
     )

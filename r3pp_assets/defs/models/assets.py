@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.workspace import WorkspaceResource
@@ -22,6 +23,7 @@ def model_asset(name: str) -> dg.AssetsDefinition:
         kinds={"huggingface", "safetensors"},
         owners=["team:models"],
         code_version=stage.CODE_VERSION,
+        automation_condition=ON_CHANGE,
         description=PURPOSE[name],
     )
     def model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.lineage import ocr_lineage
 from r3pp_assets.metadata import materialization, preview
@@ -29,6 +30,7 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         kinds={"rapidocr", "json"},
         owners=["team:data"],
         code_version=stage.CODE_VERSION,
+        automation_condition=ON_CHANGE,
         description=f"{spec.title}: what each unique picture says, line by line with boxes and confidence.",
     )
     def ocr(

@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.pictures import contact_sheet_markdown
@@ -31,6 +32,7 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         kinds={"huggingface", "parquet"},
         owners=["team:data"],
         code_version=stage.CODE_VERSION,
+        automation_condition=ON_CHANGE,
         description=f"{spec.title}: every unique picture as a file, and one table of questions and all accepted "
         "answers per split, as they come from the source.",
     )

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
@@ -24,6 +25,7 @@ TRAINING_CODE_VERSION = "3"
     kinds={"torch", "safetensors"},
     owners=["team:models"],
     code_version=TRAINING_CODE_VERSION,
+    automation_condition=ON_CHANGE,
     pool="gpu",
 )
 def checkpoint_r3(
@@ -45,6 +47,7 @@ def checkpoint_r3(
     kinds={"safetensors"},
     owners=["team:models"],
     code_version=export_stage.CODE_VERSION,
+    automation_condition=ON_CHANGE,
     pool="gpu",
 )
 def model_r3(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:

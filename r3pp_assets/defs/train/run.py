@@ -36,10 +36,11 @@ class TrainAssetConfig(dg.Config):
     bf16: bool | None = Field(None, description="bfloat16")
     fp16: bool | None = Field(None, description="float16 with a loss scaler")
     seed: int | None = Field(None, description="seed of everything that is drawn")
+    force: bool = Field(False, description="from the start, even if nothing changed since the last training")
     overrides: dict[str, Any] = Field({}, description='any other field, nested: {"r3": {"k": 2}}')
 
     def changes(self) -> dict[str, Any]:
-        fields = self.model_dump(exclude={"recipe", "overrides"})
+        fields = self.model_dump(exclude={"recipe", "overrides", "force"})
         return merged({name: value for name, value in fields.items() if value is not None}, self.overrides)
 
 
@@ -53,7 +54,9 @@ def train_run(
     name = config.recipe or workspace.settings.recipe
     paths = RunPaths.of(workspace.paths)
     # An asset is never stopped by what an earlier config left behind: another run's checkpoints are set aside.
-    resolved = resolve(name, paths, merged(config.changes(), {"run": run, "resume": "match"}))
+    resolved = resolve(
+        name, paths, merged(config.changes(), {"run": run, "resume": "never" if config.force else "match"})
+    )
     launch = launcher.launch_config(one_a_gpu=resolved.backend != "single")
     require_supported(resolved, launch.num_ranks)
     changed = difference(name, paths, resolved)

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.lineage import unified_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
@@ -26,6 +27,7 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         kinds={"json"},
         owners=["team:data"],
         code_version=stage.CODE_VERSION,
+        automation_condition=ON_CHANGE,
         description=f"{spec.title}: rows in the schema that all three data sets share, with all references and the "
         "picture's text.",
     )

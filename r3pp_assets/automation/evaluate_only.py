@@ -1,0 +1,47 @@
+"""Scores of any checkpoint or exported folder, beside the production line: nothing of it is touched."""
+
+import re
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, load_r3, run_evaluation
+from r3pp_assets.defs.experiment.partitions import NAME, RESERVED
+from r3pp_assets.failures import user_errors
+from r3pp_assets.resources.launchers import LauncherResource
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.errors import UsageError
+
+
+class EvaluateOnlyConfig(EvaluateAssetConfig):
+    """What is asked, and of which model."""
+
+    checkpoint: str = Field(description="a step_<n> or an exported folder; a relative path is under the workspace")
+    name: str = Field(description="the scores go to results/<name>")
+    arms: list[str] = Field(["r3"], description="r3 and its ablations and controls, at every level")
+
+
+@dg.op(description="Asks the model at every damage level and writes samples and scores to results/<name>.")
+def evaluate_checkpoint(
+    context: dg.OpExecutionContext,
+    config: EvaluateOnlyConfig,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
+) -> None:
+    with user_errors():
+        if not re.fullmatch(NAME, config.name) or config.name in RESERVED:
+            raise UsageError(
+                f"{config.name!r} cannot name results: use letters, digits, '.', '_' and '-', and none of "
+                f"{', '.join(RESERVED)}"
+            )
+        paths = workspace.paths
+        subject = load_r3(paths, paths.root / Path(config.checkpoint))
+        out_dir = paths.results_dir(config.name)
+        result = run_evaluation(context, workspace, launcher, config, subject, out_dir, config.arms, [])
+        context.add_output_metadata(dict(result.metadata or {}))
+
+
+@dg.job(description="Scores of one checkpoint: set `checkpoint` and `name`. The production line is not touched.")
+def evaluate_only() -> None:
+    evaluate_checkpoint()

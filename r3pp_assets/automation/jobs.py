@@ -1,0 +1,28 @@
+"""Jobs over the production line."""
+
+import dagster as dg
+
+INGEST = dg.AssetSelection.groups("raw", "ocr", "unified", "merged")
+INDEX = dg.AssetSelection.groups("models", "index")
+TRAIN = dg.AssetSelection.assets(["checkpoint", "r3"], ["model", "r3"])
+EVALUATE = dg.AssetSelection.groups("evaluate")
+PRODUCTION_LINE = INGEST | INDEX | TRAIN | EVALUATE
+
+JOBS = [
+    dg.define_asset_job("ingest", INGEST, description="From the sources to the merged tables."),
+    dg.define_asset_job("index", INDEX, description="The models and the evidence indices."),
+    dg.define_asset_job("train", TRAIN, description="Train and export the production model."),
+    dg.define_asset_job("evaluate", EVALUATE, description="Evaluate, report and pass the gate."),
+    dg.define_asset_job("full", PRODUCTION_LINE, description="Everything, from the sources to the champion."),
+    dg.define_asset_job(
+        "promote",
+        dg.AssetSelection.assets(["champion"]),
+        description="Put an experiment to the gate: set `candidate` of champion to its name.",
+    ),
+    dg.define_asset_job(
+        "rollback",
+        dg.AssetSelection.assets(["champion"]),
+        config={"ops": {"champion": {"config": {"roll_back": True}}}},
+        description="Back to the champion before (or to `roll_back_to`); say why in `reason`.",
+    ),
+]

@@ -1,0 +1,111 @@
+"""Watches where data and models come from: a local folder for other files, the Hub for newer revisions."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.datasets.registry import DATASETS
+from r3pp_core.errors import R3Error
+
+FOLDER_INTERVAL_S = 30
+HUB_INTERVAL_S = 6 * 3600
+
+
+@dg.sensor(
+    asset_selection=dg.AssetSelection.groups("raw"),
+    minimum_interval_seconds=FOLDER_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Watches the local source: a data set whose Parquet files changed, and have been still since the last "
+    "look, is taken in again. The rest follows by `retraining_on_change`. Off until turned on.",
+)
+def new_source_data(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
+    if workspace.source is None:
+        return dg.SensorResult(skip_reason=dg.SkipReason("the source is no local folder; `new_revisions` asks the Hub"))
+    seen = json.loads(context.cursor or "{}")
+    looks = {name: look(Path(workspace.source), name) for name in DATASETS}
+    requests, waiting = [], []
+    for name, state in looks.items():
+        before = seen.get(name, {})
+        if state != before.get("look"):
+            seen[name] = {"look": state, "asked": before.get("asked")}
+            waiting.append(name)
+        elif before.get("asked") != state:
+            seen[name]["asked"] = state
+            requests += list(_taken_in(workspace, name, state))
+    reason = f"files of {', '.join(waiting)} changed; waiting until they are still" if waiting else "no file changed"
+    return dg.SensorResult(
+        run_requests=requests, skip_reason=None if requests else dg.SkipReason(reason), cursor=json.dumps(seen)
+    )
+
+
+def look(source: Path, dataset: str) -> str:
+    """Names, sizes and times of a data set's Parquet files: what can be seen without reading them."""
+    folders = [source / dataset / "data", source / dataset]
+    files = sorted({path for folder in folders for path in folder.glob("*.parquet")})
+    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)
+
+
+def _taken_in(workspace: WorkspaceResource, dataset: str, state: str) -> Iterator[dg.RunRequest]:
+    """A run for files with other bytes; none where only their times changed."""
+    from r3pp_core.ingest.download import DownloadConfig, is_current
+
+    try:
+        if is_current(dataset, workspace.paths.raw_dir(dataset), DownloadConfig(source=workspace.source)):
+            return
+    except R3Error:
+        pass  # a file is missing: the run says which
+    key = dg.AssetKey(["raw", dataset])
+    yield dg.RunRequest(
+        run_key=f"{dataset} {state}", asset_selection=[key], tags={"r3pp/why": f"files of {dataset} changed"}
+    )
+
+
+@dg.sensor(
+    asset_selection=dg.AssetSelection.groups("raw", "models"),
+    minimum_interval_seconds=HUB_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Asks the Hub which revision of each data set and model is the newest. One that follows a branch is "
+    "taken in again; of one that is pinned the newer revision is told. Off until turned on.",
+)
+def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
+    from r3pp_core.ingest.revisions import newest_revisions
+
+    if workspace.source or workspace.settings.hub_models is None:
+        return dg.SensorResult(skip_reason=dg.SkipReason("nothing of this workspace comes from the Hub"))
+    seen = json.loads(context.cursor or "{}")
+    try:
+        found = newest_revisions(workspace.settings.hub_models, workspace.paths)
+    except R3Error as error:
+        return dg.SensorResult(skip_reason=dg.SkipReason(str(error)), cursor=context.cursor)
+    requests, told = [], []
+    for place in found:
+        if seen.get(place.name) == place.newest:
+            continue
+        seen[place.name] = place.newest
+        key = dg.AssetKey([place.group, place.asset])
+        if place.is_pinned or place.newest == place.held:
+            told.append(
+                dg.AssetObservation(
+                    key,
+                    metadata={
+                        "repository": place.repo,
+                        "revision": place.held or "none",
+                        "newest_revision": place.newest,
+                        "is_newest": place.newest == place.held,
+                    },
+                )
+            )
+        else:
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"{place.name} {place.newest}",
+                    asset_selection=[key],
+                    run_config={"ops": {f"{place.group}__{place.asset}": {"config": {"force": True}}}},
+                    tags={"r3pp/why": f"{place.repo} moved to {place.newest[:12]}"},
+                )
+            )
+    skip = None if requests else dg.SkipReason("no branch moved; newer revisions of what is pinned are observations")
+    return dg.SensorResult(run_requests=requests, skip_reason=skip, asset_events=told, cursor=json.dumps(seen))
