@@ -24,6 +24,7 @@ from typing import Any
 from r3pp_core.errors import R3Error
 
 HASH_BLOCK_BYTES = 1 << 20
+EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 SEAL_THREADS = 8
 
 

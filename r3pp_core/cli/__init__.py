@@ -3,7 +3,18 @@
 import sys
 from collections.abc import Sequence
 
-from r3pp_core.cli import asking, doctor, evaluating, ingesting, modelling, platform, previewing, promoting, training
+from r3pp_core.cli import (
+    asking,
+    doctor,
+    evaluating,
+    ingesting,
+    modelling,
+    platform,
+    previewing,
+    promoting,
+    tracing,
+    training,
+)
 from r3pp_core.errors import R3Error
 from r3pp_core.flags import OneSentenceParser
 
@@ -15,7 +26,7 @@ def parser() -> OneSentenceParser:
         prog="r3pp", description="Question answering over screens, charts and infographics, from download to report."
     )
     commands = top.add_subparsers(dest="command", metavar="command", parser_class=OneSentenceParser)
-    for group in (ingesting, modelling, training, evaluating, promoting, asking, previewing, doctor, platform):
+    for group in (ingesting, modelling, training, evaluating, promoting, tracing, asking, previewing, doctor, platform):
         group.add_commands(commands)
     return top
 

@@ -1,6 +1,5 @@
 """One small workspace, materialized once through the real graph: eighteen drawn pictures, four training steps."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from r3pp_core.sample.write import write_sample
 from r3pp_core.workspace import Workspace
 
 SMALL_SWEEP = {"rows_per_dataset": 3, "levels": [0.0, 0.8]}
-ANY_MODEL_PASSES = {"clean_margin": 1.0, "min_robustness_gain": -1.0, "champion_margin": 1.0}
+ANY_MODEL_PASSES = Path(__file__).parents[1] / "any_model_passes.json"
 SMALL_RUN = {
     "loggers": {"brief": {}},
     "ops": {
@@ -53,9 +52,8 @@ def made(tmp_path_factory) -> Iterator[Made]:
     root = tmp_path_factory.mktemp("workspace")
     write_sample(source, SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
     before = dict(os.environ)
-    gate = tmp_path_factory.mktemp("settings") / "gate.json"
-    gate.write_text(json.dumps(ANY_MODEL_PASSES))
-    os.environ.update(R3PP_PROFILE="sample", R3PP_ROOT=str(root), R3PP_SOURCE=str(source), R3PP_GATE=str(gate))
+    where = {"R3PP_ROOT": str(root), "R3PP_SOURCE": str(source), "R3PP_GATE": str(ANY_MODEL_PASSES)}
+    os.environ.update({"R3PP_PROFILE": "sample", **where})
     try:
         from r3pp_assets.definitions import defs
 

@@ -1,5 +1,7 @@
 """`r3pp demo` as a user runs it: scores at the end, and nothing to do the second time."""
 
+import shutil
+
 import pytest
 
 pytestmark = pytest.mark.system
@@ -21,6 +23,19 @@ def test_the_second_demo_launches_nothing(demo):
     assert again.exit_code == 0, again.output[-3000:]
     assert "nothing to launch" in again.output
     assert "r3@0" in again.output
+
+
+def test_a_closed_gate_is_a_result_and_no_failure(demo):
+    from conftest import run_demo
+
+    shutil.rmtree(demo.root / "champion")
+    closed = run_demo(demo.source, demo.root, gate=None)
+    assert closed.exit_code == 0, closed.output[-3000:]
+    assert "the gate is closed, no new champion: mean of the data sets: area" in closed.output
+    assert "r3@0" in closed.output
+    assert not (demo.root / "champion" / "current").exists()
+    assert run_demo(demo.source, demo.root).exit_code == 0
+    assert (demo.root / "champion" / "current" / "model" / "config.json").is_file()
 
 
 def test_a_source_that_is_no_folder_is_one_sentence_and_exit_code_2(tmp_path):

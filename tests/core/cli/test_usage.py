@@ -27,6 +27,8 @@ COMMANDS = [
     "promote",
     "rollback",
     "champion",
+    "lineage",
+    "verify",
     "ask",
     "preview",
     "doctor",

@@ -1,0 +1,210 @@
+"""From an artefact back to what it was made from, by hashes: the tree of manifests, and whether the bytes still hold.
+
+A manifest names its inputs by hash: the content of an artefact, one of its files, the weights of a model, or the
+identity of an encoder or an index. What has such a hash is looked for among the manifests of the workspace.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from r3pp_core.artefact import EMPTY_HASH, SEAL_THREADS, Manifest, Target, hash_file, hash_json, read_manifest
+from r3pp_core.errors import R3Error
+
+SUFFIX = "manifest.json"
+HASH = re.compile(r"[0-9a-f]{64}")
+WORKSPACE_FOLDERS = {"data", "models", "indices", "checkpoints", "results", "champion"}
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished artefact of a workspace."""
+
+    target: Target
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.stage
+
+    @property
+    def place(self) -> Path:
+        return self.target.folder / self.target.name if self.target.name else self.target.folder
+
+
+@dataclass(frozen=True)
+class Node:
+    """An artefact with its inputs: each an artefact, or the bare value where none of the workspace has that hash."""
+
+    artefact: Artefact
+    inputs: "dict[str, Node | str]"
+
+
+def find(path: Path) -> Artefact:
+    """The artefact that a folder or a file belongs to; of a champion's folder the one that stands. Raises R3Error."""
+    if (path / "current").is_symlink():
+        path = path / "current"
+    path = path.resolve()
+    if not path.exists():
+        raise R3Error(f"{path} does not exist")
+    candidates = [path / SUFFIX] if path.is_dir() else sorted(path.parent.glob(f"*{SUFFIX}"))
+    for candidate in candidates:
+        artefact = _read(candidate)
+        if artefact and (path.is_dir() or path.name in artefact.manifest.files or path == candidate):
+            return artefact
+    raise R3Error(f"{path} is no artefact (no manifest names it); give a folder or file that a stage wrote")
+
+
+def workspace_of(artefact: Artefact) -> Path:
+    """The nearest folder above that looks like a workspace; else the artefact's own."""
+    for folder in artefact.target.folder.parents:
+        if len(WORKSPACE_FOLDERS & {path.name for path in folder.iterdir()}) > 1:
+            return folder
+    return artefact.target.folder
+
+
+def lineage(artefact: Artefact, workspace: Path) -> Node:
+    """The tree below `artefact`; manifests of `workspace` are searched."""
+    known: dict[str, Artefact] = {}
+    for found in _artefacts(workspace):
+        for identity in identities(found):
+            known.setdefault(identity, found)
+    nodes: dict[str, Node] = {}
+
+    def node(of: Artefact) -> Node:
+        key = of.manifest.content_hash
+        if key not in nodes:
+            nodes[key] = Node(of, {})
+            for name, value in of.manifest.inputs.items():
+                made = known.get(value)
+                nodes[key].inputs[name] = node(made) if made and made.manifest.content_hash != key else value
+        return nodes[key]
+
+    return node(artefact)
+
+
+def _artefacts(workspace: Path) -> Iterator[Artefact]:
+    """All of a workspace, the champions' copies last."""
+    places = {path: path.relative_to(workspace).parts for path in workspace.rglob(f"*{SUFFIX}")}
+    shown = {path: parts for path, parts in places.items() if not any(part.startswith(".") for part in parts)}
+    for path in sorted(shown, key=lambda path: ("champion" in shown[path], shown[path])):
+        if found := _read(path):
+            yield found
+
+
+def identities(artefact: Artefact) -> Iterator[str]:
+    """Every hash by which another manifest may name this artefact."""
+    from r3pp_core.retrieval.encoders import encoder_hash
+
+    manifest = artefact.manifest
+    yield manifest.content_hash
+    yield from (entry["sha256"] for entry in manifest.files.values() if entry["sha256"] != EMPTY_HASH)
+    if manifest.stage.startswith("index/"):
+        yield hash_json(manifest.details)
+    for prefix in ("", "model/"):
+        weights = {
+            name.removeprefix(prefix): entry["sha256"]
+            for name, entry in manifest.files.items()
+            if name == f"{prefix}config.json" or (name.startswith(prefix) and name.endswith(".safetensors"))
+        }
+        if "config.json" in weights and len(weights) > 1:
+            yield hash_json(weights)
+    if manifest.stage in ("models/clip", "models/minilm"):
+        yield encoder_hash(artefact.target.folder)
+
+
+def lines(node: Node, workspace: Path) -> list[str]:
+    """The tree for a terminal; what was shown above is not shown twice."""
+    shown: set[str] = set()
+
+    def told(one: Node, label: str, prefix: str, indent: str) -> Iterator[str]:
+        manifest = one.artefact.manifest
+        place = one.artefact.place
+        where = place.relative_to(workspace) if place.is_relative_to(workspace) else place
+        again = " (above)" if manifest.content_hash in shown and manifest.inputs else ""
+        name = "" if label in ("", one.artefact.name) else f"{label}: "
+        yield f"{prefix}{name}{one.artefact.name}  {where}  {manifest.content_hash[:12]}{again}"
+        if again:
+            return
+        shown.add(manifest.content_hash)
+        for split, commit in manifest.details.get("commits", {}).items():
+            yield f"{indent}   {split} from commit {commit}"
+        inputs = _together(one.inputs)
+        for number, (name, below) in enumerate(inputs):
+            is_last = number == len(inputs) - 1
+            branch, following = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+            if isinstance(below, Node):
+                yield from told(below, name, indent + branch, indent + following)
+            else:
+                yield f"{indent}{branch}{name}: {_bare(name, below)}"
+
+    return list(told(node, "", "", ""))
+
+
+def _together(inputs: "Mapping[str, Node | str]") -> "list[tuple[str, Node | str]]":
+    """Inputs that one artefact gives under several names as one, called by the first; empty files are left out."""
+    names: dict[str, list[str]] = {}
+    for name, below in inputs.items():
+        key = below.artefact.manifest.content_hash if isinstance(below, Node) else f"{name} {below}"
+        if below != EMPTY_HASH:
+            names.setdefault(key, []).append(name)
+    return [
+        (first if not others else f"{first} and {len(others)} more", inputs[first]) for first, *others in names.values()
+    ]
+
+
+def nodes_of(node: Node) -> list[Node]:
+    """A node and all below it, each once."""
+    found: dict[str, Node] = {}
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if one.artefact.manifest.content_hash not in found:
+            found[one.artefact.manifest.content_hash] = one
+            waiting += [below for below in one.inputs.values() if isinstance(below, Node)]
+    return list(found.values())
+
+
+def damages(artefact: Artefact) -> list[str]:
+    """Files that are not what the manifest says, by reading them all."""
+    folder, manifest = artefact.target.folder, artefact.manifest
+    names = list(manifest.files)
+    with ThreadPoolExecutor(SEAL_THREADS) as pool:
+        hashes = dict(zip(names, pool.map(lambda name: _hash(folder / name), names), strict=True))
+    found = [
+        f"{folder / name} {'is missing' if hashes[name] is None else 'has other bytes than the manifest says'}"
+        for name, entry in manifest.files.items()
+        if hashes[name] != entry["sha256"]
+    ]
+    for name, entry in manifest.trees.items():
+        paths = [path for path in sorted((folder / name).glob("*")) if not path.name.startswith(".")]
+        with ThreadPoolExecutor(SEAL_THREADS) as pool:
+            of_tree = dict(zip([path.name for path in paths], pool.map(hash_file, paths), strict=True))
+        if hash_json(of_tree) != entry["sha256"]:
+            found.append(f"{folder / name}: {len(of_tree)} files are not the {entry['count']} that the manifest knows")
+    content = {name: entry["sha256"] for name, entry in [*manifest.files.items(), *manifest.trees.items()]}
+    if hash_json(content) != manifest.content_hash:
+        found.append(f"{artefact.target.manifest_path} was edited: its own hash does not fit what it lists")
+    return found
+
+
+def _hash(path: Path) -> str | None:
+    return hash_file(path) if path.is_file() else None
+
+
+def _bare(name: str, value: str) -> str:
+    if not HASH.fullmatch(value):
+        return value
+    return f"{value[:12]}" if name == "source" else f"{value[:12]} (no artefact of this workspace)"
+
+
+def _read(path: Path) -> Artefact | None:
+    name = path.name.removesuffix(SUFFIX).rstrip(".")
+    target = Target(path.parent, name or None)
+    try:
+        manifest = read_manifest(target)
+    except R3Error:
+        return None  # somebody else's file of that name
+    return Artefact(target, manifest) if manifest else None
