@@ -7,18 +7,20 @@ def automation() -> dg.Definitions:
     from r3pp_assets.automation.alerts import failed_runs
     from r3pp_assets.automation.evaluate_only import evaluate_only
     from r3pp_assets.automation.jobs import JOBS, PRODUCTION_LINE
-    from r3pp_assets.automation.sources import new_revisions, new_source_data
+    from r3pp_assets.automation.sources import new_revisions, watch_source
     from r3pp_assets.automation.weekly import weekly_retraining
+    from r3pp_assets.resources.environment import tick_s
 
     retraining = dg.AutomationConditionSensorDefinition(
         "retraining_on_change",
         target=PRODUCTION_LINE,
         default_status=dg.DefaultSensorStatus.STOPPED,
+        minimum_interval_seconds=tick_s(),
         description="Makes every asset of the production line whose inputs or code changed, up to the gate. Off until "
         "turned on.",
     )
     return dg.Definitions(
         jobs=[*JOBS, evaluate_only],
         schedules=[weekly_retraining],
-        sensors=[retraining, new_source_data, new_revisions, failed_runs],
+        sensors=[retraining, watch_source(tick_s()), new_revisions, failed_runs],
     )

@@ -10,17 +10,21 @@ from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 
-FOLDER_INTERVAL_S = 30
 HUB_INTERVAL_S = 6 * 3600
 
 
-@dg.sensor(
-    asset_selection=dg.AssetSelection.groups("raw"),
-    minimum_interval_seconds=FOLDER_INTERVAL_S,
-    default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Watches the local source: a data set whose Parquet files changed, and have been still since the last "
-    "look, is taken in again. The rest follows by `retraining_on_change`. Off until turned on.",
-)
+def watch_source(interval_s: int) -> dg.SensorDefinition:
+    return dg.SensorDefinition(
+        name="new_source_data",
+        evaluation_fn=new_source_data,
+        asset_selection=dg.AssetSelection.groups("raw"),
+        minimum_interval_seconds=interval_s,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Watches the local source: a data set whose Parquet files changed, and have been still since the "
+        "last look, is taken in again. The rest follows by `retraining_on_change`. Off until turned on.",
+    )
+
+
 def new_source_data(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
     if workspace.source is None:
         return dg.SensorResult(skip_reason=dg.SkipReason("the source is no local folder; `new_revisions` asks the Hub"))

@@ -1,4 +1,5 @@
-"""The one place where the environment is read: R3PP_PROFILE, R3PP_ROOT, R3PP_SOURCE, R3PP_LAUNCH, R3PP_GATE."""
+"""The one place where the environment is read: R3PP_PROFILE, R3PP_ROOT, R3PP_SOURCE, R3PP_LAUNCH,
+R3PP_GATE, R3PP_TICK_S."""
 
 import os
 from pathlib import Path
@@ -37,6 +38,14 @@ def workspace_from_environment() -> WorkspaceResource:
     source = os.environ.get("R3PP_SOURCE") or None
     gate = _fields_in("R3PP_GATE", GateConfig)
     return WorkspaceResource(root=str(Path(root).resolve()), profile=profile.name, source=source, gate=gate)
+
+
+def tick_s() -> int:
+    """Seconds between two looks of the sensors that retrain and that watch a folder. Raises UsageError."""
+    value = os.environ.get("R3PP_TICK_S") or "30"
+    if not value.isdigit() or int(value) < 1:
+        raise UsageError(f"R3PP_TICK_S is {value!r}; give whole seconds, at least 1")
+    return int(value)
 
 
 def _fields_in(variable: str, config: type[BaseModel]) -> dict[str, Any]:

@@ -317,7 +317,7 @@ def test_every_kind_of_check_has_a_damage():
     """Data sets share their checks, so chartqa stands for all three."""
     of_history = {(f"merged/{split}", "distributions_stable") for split in ("train", "val", "test")}  # tested below
     of_history.add(("unified/chartqa", "distributions_stable"))
-    of_gate = {("report", name) for name in evaluate_checks.CRITERIA}  # tried in test_gate.py
+    of_gate = {("report", name) for name in evaluate_checks.CRITERIA}  # tried in test_champion_gate.py
     known = {*DAMAGE, *of_history, *of_gate}
     missing = [key for key in all_checks() if key not in known and not key[0].endswith(("screenqa", "infovqa"))]
     assert missing == []

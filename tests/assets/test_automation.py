@@ -13,7 +13,7 @@ import pytest
 from r3pp_assets.automation import sources, weekly
 from r3pp_assets.automation.alerts import failed_runs, post
 from r3pp_assets.automation.evaluate_only import evaluate_only
-from r3pp_assets.automation.sources import new_revisions, new_source_data
+from r3pp_assets.automation.sources import new_revisions, watch_source
 from r3pp_assets.automation.weekly import told, weekly_retraining
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
@@ -105,7 +105,7 @@ def watch(made, tmp_path):
                 context = dg.build_sensor_context(
                     instance=instance, cursor=self.cursor, resources={"workspace": workspace}
                 )
-                result = new_source_data(context)
+                result = watch_source(30)(context)
             self.cursor = result.cursor
             return result
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_gone_launches_the_run_that_says_so(watch):
 
 def test_without_a_folder_there_is_nothing_to_watch(made):
     workspace = WorkspaceResource(root=str(made.root), profile="sample")
-    for sensor, words in ((new_source_data, "no local folder"), (new_revisions, "nothing of this workspace")):
+    for sensor, words in ((watch_source(30), "no local folder"), (new_revisions, "nothing of this workspace")):
         with dg.DagsterInstance.ephemeral() as instance:
             result = sensor(dg.build_sensor_context(instance=instance, resources={"workspace": workspace}))
         assert words in result.skip_reason.skip_message

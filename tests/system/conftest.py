@@ -30,10 +30,10 @@ class Demo:
     output: str
 
 
-def run_demo(source: Path, root: Path, gate: Path | None = ANY_MODEL_PASSES) -> Demo:
+def run_demo(source: Path, root: Path, gate: Path = ANY_MODEL_PASSES) -> Demo:
     """Few rows and a backbone that knows nothing show no gain, so that the gate opens to any model unless told."""
     command = [sys.executable, "-m", "r3pp_core.cli", "demo", "--source", str(source), "--root", str(root)]
-    env = {**os.environ, "R3PP_GATE": str(gate or "")}
+    env = {**os.environ, "R3PP_GATE": str(gate)}
     result = subprocess.run(command, capture_output=True, text=True, env=env)
     return Demo(root, source, result.returncode, result.stdout + result.stderr)
 
