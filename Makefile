@@ -47,6 +47,7 @@ test: dev
 
 soak: dev
 	$(BIN)/python -m pytest tests/faults --rounds $(or $(ROUNDS),20)
+	$(BIN)/python -m pytest -m system tests/system/test_by_itself.py --rounds 10
 
 test-system: dev
 	./tests/system/install.sh

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from r3pp_assets.storage import refuse_network_storage
 from r3pp_core.errors import R3Error, UsageError
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
@@ -17,8 +18,12 @@ GATE_STEPS = {"gate", "champion"}
 
 
 def set_environment(root: Path, profile: str, source: Path | None) -> None:
-    """Point Dagster and the definitions at this workspace; its run history lives inside it."""
+    """Point Dagster and the definitions at this workspace; its run history lives inside it.
+
+    Raises R3Error where SQLite files must not lie there.
+    """
     storage = root / ".dagster"
+    refuse_network_storage(PROJECT_DIR / "dagster_home", storage)
     storage.mkdir(parents=True, exist_ok=True)
     os.environ.update(
         DAGSTER_HOME=str(PROJECT_DIR / "dagster_home"),

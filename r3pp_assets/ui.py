@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from r3pp_assets.demo import PROJECT_DIR, set_environment, settings_of
+from r3pp_core.errors import R3Error
 from r3pp_core.profiles import PROFILES
 
 
@@ -22,7 +23,11 @@ def main() -> int:
     if profile not in PROFILES:
         sys.stderr.write(f"error: unknown profile {profile!r}: choose one of {', '.join(PROFILES)}\n")
         return 2
-    set_environment(root, profile, source)
+    try:
+        set_environment(root, profile, source)
+    except R3Error as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
     command = ["dagster", "dev", "-w", "workspace.yaml", "--host", "127.0.0.1", "--port", str(args.port)]
     sys.stdout.write(f"profile {profile}, workspace {root}: http://127.0.0.1:{args.port} (Ctrl-C ends it)\n")
     sys.stdout.flush()

@@ -75,5 +75,5 @@ def test_how_often_sensors_look_is_whole_seconds():
     code = "from r3pp_assets.resources.environment import tick_s as t; print(t())"
     assert run_python(code, R3PP_TICK_S="") == "30\n"
     assert run_python(code, R3PP_TICK_S="5") == "5\n"
-    with pytest.raises(AssertionError, match="R3PP_TICK_S is '0.5'; give whole seconds"):
+    with pytest.raises(AssertionError, match=r"R3PP_TICK_S is '0.5'; give whole seconds"):
         run_python(code, R3PP_TICK_S="0.5")

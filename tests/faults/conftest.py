@@ -1,4 +1,4 @@
-"""How many rounds of faults there are, and `r3pp <command>` in this process."""
+"""Rounds of faults, what they hit, and `r3pp <command>` in this process."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,13 +11,9 @@ from r3pp_core.cli import main
 LANDED = pytest.StashKey[Counter[tuple[str, str]]]()
 
 
-def pytest_addoption(parser):
-    parser.addoption("--rounds", type=int, default=1, help="of drawn faults, each with draws of its own (make soak)")
-
-
 def pytest_generate_tests(metafunc):
     if "round_number" in metafunc.fixturenames:
-        metafunc.parametrize("round_number", range(metafunc.config.getoption("rounds", default=1)), scope="session")
+        metafunc.parametrize("round_number", range(metafunc.config.getoption("--rounds")), scope="session")
 
 
 @pytest.fixture

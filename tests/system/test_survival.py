@@ -5,31 +5,22 @@ import os
 import shutil
 import signal
 import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import start_ui, stop_ui
+from driven_ui import CANCEL, DrivenUi
 
 from r3pp_core.workspace import Workspace
 
 pytestmark = pytest.mark.system
 
-WAIT_S = 240
 SAVE_EVERY, KILLED_AT = 5, 12
-LAUNCH = """
-mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
-  ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
-  ... on RunConfigValidationInvalid { errors { message } } } }
-"""
-RUNS = "query { runsOrError { ... on Runs { results { runId parentRunId status } } } }"
-CANCEL = "mutation ($run: String!) { terminateRun(runId: $run) { __typename ... on PythonError { message } } }"
 
 
-class Ui:
+class Ui(DrivenUi):
     """A workspace of its own with its UI, which can be started again."""
 
     def __init__(self, root: Path) -> None:
@@ -40,38 +31,11 @@ class Ui:
     def restart(self) -> None:
         self.process, self.address = start_ui(self.root)
 
-    def ask(self, query: str, **variables) -> dict:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(f"{self.address}/graphql", body, {"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            raise AssertionError(error.read().decode()[-3000:]) from error
-
     def train(self, max_steps: int) -> str:
         """Launch a run of checkpoint/r3 alone, which is another run than the last for the trainer; the run's id."""
         overrides = {"save_every": SAVE_EVERY, "eval_rows": 0, "seed": time.monotonic_ns() % 10**6}
         asset = {"config": {"max_steps": max_steps, "overrides": overrides}}
-        params = {
-            "selector": {
-                "repositoryLocationName": "r3pp",
-                "repositoryName": "__repository__",
-                "jobName": "train",
-                "assetSelection": [{"path": ["checkpoint", "r3"]}],
-                "assetCheckSelection": [],
-            },
-            "runConfigData": json.dumps({"ops": {"checkpoint__r3": asset}}),
-        }
-        launched = self.ask(LAUNCH, params=params)["launchRun"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return launched["run"]["runId"]
-
-    def runs(self) -> list[dict]:
-        return self.ask(RUNS)["runsOrError"]["results"]
-
-    def status(self, run: str) -> str:
-        return next(found["status"] for found in self.runs() if found["runId"] == run)
+        return self.launch("train", ["checkpoint/r3"], {"checkpoint__r3": asset})
 
     def retry_of(self, run: str) -> str | None:
         return next((found["runId"] for found in self.runs() if found["parentRunId"] == run), None)
@@ -102,11 +66,8 @@ class Ui:
         trainers = self.trainers()
         return [process.parent() for process in trainers if process.ppid() not in {one.pid for one in trainers}]
 
-    def wait_for(self, is_so, what: str) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while not is_so():
-            assert time.monotonic() < deadline, f"no {what}: {self.runs()} {(self.root / 'ui.log').read_text()[-3000:]}"
-            time.sleep(0.5)
+    def told(self) -> str:
+        return f"{self.runs()} {(self.root / 'ui.log').read_text()[-3000:]}"
 
 
 @pytest.fixture(scope="module")
