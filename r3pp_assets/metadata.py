@@ -28,6 +28,7 @@ def materialization(
     `started` is a time.monotonic(), from which the asset's seconds are counted.
     """
     shown: dict[str, Any] = {
+        "summary": dg.MetadataValue.md(summary(manifest)),
         **(metadata or {}),
         **({} if started is None else {"wall_s": round(time.monotonic() - started, 2)}),
         "path": dg.MetadataValue.path(str(where)),
@@ -40,6 +41,14 @@ def materialization(
     if "rows" in manifest.counts:
         shown["dagster/row_count"] = manifest.counts["rows"]
     return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(manifest.content_hash))
+
+
+def summary(manifest: Manifest) -> str:
+    """What is there and what was left out, in a sentence of markdown."""
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in manifest.counts.items())
+    left_out = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in manifest.left_out.items())
+    told = [f"**{manifest.stage}**: {counts or 'no counts'}", f"left out: {left_out or 'nothing'}"]
+    return "; ".join([*told, f"{manifest.num_bytes / 1e6:,.1f} MB"])
 
 
 def preview(table: Path, columns: Iterable[str], num_rows: int = 8) -> dg.TableMetadataValue:

@@ -61,3 +61,11 @@ def test_the_champion_shows_its_card_and_its_scores(made):
     assert "## Why this one" in shown["card"]
     assert "- no regression: passed (there is no champion yet)" in shown["card"]
     assert {"model_hash", "change", "anls_infovqa_level_0.8"} <= set(shown)
+
+
+def test_every_asset_says_in_a_sentence_what_is_there_and_what_was_left_out(made):
+    for event in made.result.get_asset_materialization_events():
+        text = event.materialization.metadata["summary"].value
+        assert text.startswith("**"), event.asset_key
+        assert "left out: " in text
+        assert text.endswith(" MB")
