@@ -14,6 +14,7 @@ import msgspec
 
 from r3pp_core.artefact import Manifest
 from r3pp_core.ingest.checks import rejected_share
+from r3pp_core.ingest.schema import FIELDS
 from r3pp_core.jsonl import read_jsonl
 
 MAX_CELL_CHARS = 120
@@ -67,12 +68,13 @@ def _cell(value: object) -> str:
 
 
 def column_schema(row: type[msgspec.Struct]) -> dg.TableSchema:
-    """The fields of a row, with JSON's types."""
+    """The fields of a row, with JSON's types and what they mean."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 field.name,
                 {str: "string", float: "number", list: "array", dict: "object"}[kinds[0]],
+                description=FIELDS[field.name],
                 constraints=dg.TableColumnConstraints(nullable=type(None) in kinds),
             )
             for field in msgspec.structs.fields(row)

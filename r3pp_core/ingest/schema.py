@@ -13,6 +13,23 @@ if TYPE_CHECKING:
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
+FIELDS = {
+    "id": "stable name of the question: data set, split, row",
+    "dataset": "screenqa, chartqa or infovqa",
+    "split": "train, val or test",
+    "question": "as the source asks it",
+    "answer": "the first reference; empty where answers are hidden",
+    "answers": "all references; none where answers are hidden",
+    "image": "the picture's file, below the data set's folder",
+    "image_path": "the picture's file, below image_root",
+    "image_sha256": "of the picture's bytes: equal pictures have one",
+    "ocr_text": "what the picture says, in reading order",
+    "ocr_conf": "how sure OCR is of it, 0 to 1; null where nothing was read",
+    "pseudo_text": "what the picture says in words, without question or answer: the text index holds it",
+    "meta": "what else the source tells, and the perceptual hash",
+}
+"""What each column means, for people."""
+
 
 class RawRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A line of `<dataset>_raw_<split>.jsonl`; `image` is relative to its folder."""

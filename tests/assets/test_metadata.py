@@ -12,6 +12,7 @@ def test_merged_train_shows_counts_a_preview_its_schema_and_pictures(made):
     shown = metadata_of(made, "merged", "train")
     assert shown["dagster/row_count"] == shown["rows"] > 0
     assert {column.name for column in shown["dagster/column_schema"].columns} >= {"id", "answers", "pseudo_text"}
+    assert all(column.description for column in shown["dagster/column_schema"].columns)
     assert shown["preview"]
     assert shown["pictures_at_a_glance"].startswith("![")
     assert len(shown["pictures_at_a_glance"]) < 130_000

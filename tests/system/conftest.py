@@ -1,6 +1,7 @@
 """A demo on a small source, its UI as real processes, and a real browser on it."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,12 +52,12 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def start_ui(root: Path) -> tuple[subprocess.Popen, str]:
+def start_ui(root: Path, **env: str) -> tuple[subprocess.Popen, str]:
     """`r3pp ui` in a session of its own, and its address once it answers."""
     port = free_port()
     command = [sys.executable, "-m", "r3pp_assets.ui", "--root", str(root), "--port", str(port)]
     log = (root / "ui.log").open("wb")
-    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **env})
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + UI_START_S
     while time.monotonic() < deadline:
@@ -100,8 +101,14 @@ def open_browser(profile_dir: Path):
 
 
 @pytest.fixture(scope="session")
-def ui(demo) -> Iterator[str]:
-    process, address = start_ui(demo.root)
+def gate(demo) -> Path:
+    """The file with what a champion has to show, read anew by every run of the UI."""
+    return shutil.copyfile(ANY_MODEL_PASSES, demo.root / "gate.json")
+
+
+@pytest.fixture(scope="session")
+def ui(demo, gate) -> Iterator[str]:
+    process, address = start_ui(demo.root, R3PP_GATE=str(gate))
     yield address
     stop_ui(process)
 

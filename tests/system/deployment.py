@@ -39,7 +39,7 @@ class Deployment(DrivenUi):
     def __init__(self, root: Path, **env: str) -> None:
         self.root = root
         ports = {"4266": str(free_port()), "3000": str(free_port())}
-        self.address = f"http://127.0.0.1:{ports['3000']}"
+        super().__init__(f"http://127.0.0.1:{ports['3000']}")
         described = yaml.safe_load((PROJECT_DIR / "deploy" / "workspace.yaml").read_text())
         described["load_from"][0]["grpc_server"]["port"] = int(ports["4266"])
         workspace = root / "deploy-workspace.yaml"

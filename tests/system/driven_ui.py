@@ -30,7 +30,8 @@ CODE = {"repositoryLocationName": "r3pp", "repositoryName": "__repository__"}
 class DrivenUi:
     """A running UI at `address`."""
 
-    address: str
+    def __init__(self, address: str) -> None:
+        self.address = address
 
     def ask(self, query: str, **variables) -> dict:
         body = json.dumps({"query": query, "variables": variables}).encode()
@@ -41,11 +42,16 @@ class DrivenUi:
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()[-3000:]) from error
 
-    def launch(self, job: str, assets: list[str], ops: dict) -> str:
-        """Launch part of a job; the run's id."""
+    def launch(self, job: str, assets: list[str], ops: dict, *, checks: bool = False) -> str:
+        """Launch part of a job, with the assets' checks or without; the run's id."""
         selection = [{"path": name.split("/")} for name in assets]
         params = {
-            "selector": {**CODE, "jobName": job, "assetSelection": selection, "assetCheckSelection": []},
+            "selector": {
+                **CODE,
+                "jobName": job,
+                "assetSelection": selection,
+                **({} if checks else {"assetCheckSelection": []}),
+            },
             "runConfigData": json.dumps({"ops": ops}),
         }
         launched = self.ask(LAUNCH, params=params)["launchRun"]

@@ -26,7 +26,8 @@ class Ui(DrivenUi):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.run_dir = Workspace(root).checkpoint_dir(None)
-        self.process, self.address = start_ui(root)
+        self.process, address = start_ui(root)
+        super().__init__(address)
 
     def restart(self) -> None:
         self.process, self.address = start_ui(self.root)

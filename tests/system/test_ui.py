@@ -2,10 +2,14 @@
 
 import json
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import ANY_MODEL_PASSES
+from driven_ui import DrivenUi
+from selenium.webdriver.common.keys import Keys
+
+from r3pp_core.workspace import Workspace
 
 pytestmark = pytest.mark.system
 
@@ -29,14 +33,6 @@ def open_page(browser, address: str, *texts: str) -> str:
             return shown
         assert time.monotonic() < deadline, f"{address} does not show {missing}: {shown[:2000]}"
         time.sleep(0.5)
-
-
-def graphql(ui: str, query: str) -> dict:
-    request = urllib.request.Request(
-        f"{ui}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)["data"]
 
 
 def test_the_lineage_draws_every_stage_from_raw_to_champion(browser, ui):
@@ -71,7 +67,7 @@ def test_the_checkpoint_shows_its_recipe_loss_curve_and_label_preview(browser, u
 
 def test_every_asset_is_materialized_and_every_check_is_green(browser, ui):
     """As the UI's own API sees it, and on the page of the asset that everything else rests on."""
-    nodes = [node for node in graphql(ui, STATUSES)["assetNodes"] if not node["isPartitioned"]]
+    nodes = [node for node in DrivenUi(ui).ask(STATUSES)["assetNodes"] if not node["isPartitioned"]]
     graph = {name: node for name, node in json.loads(GRAPH.read_text()).items() if not name.startswith("experiment/")}
     assert len(nodes) == len(graph)
     assert [node["assetKey"]["path"] for node in nodes if not node["assetMaterializations"]] == []
@@ -89,6 +85,79 @@ def test_every_asset_is_materialized_and_every_check_is_green(browser, ui):
         "no_picture_shared_with_val",
     )
     assert shown.count("Succeeded") == len(graph["merged/train"]["checks"])
+
+
+def click(browser, text: str) -> None:
+    """Press the button of that text, the last one where a dialog repeats it."""
+    deadline = time.monotonic() + LOAD_S
+    while not (found := browser.find_elements("xpath", f"//button[normalize-space()='{text}']")):
+        assert time.monotonic() < deadline, f"no button {text!r}"
+        time.sleep(0.5)
+    found[-1].click()
+
+
+def test_merged_val_is_materialized_by_a_click(browser, ui):
+    driven = DrivenUi(ui)
+    before = {run["runId"] for run in driven.runs()}
+    open_page(browser, f"{ui}/assets/merged/val?view=overview", "Row count")
+    click(browser, "Materialize")
+    driven.wait_for(lambda: len(driven.runs()) > len(before), "run")
+    (run,) = [run for run in driven.runs() if run["runId"] not in before]
+    assert [key["path"] for key in run["assetSelection"]] == [["merged", "val"]]
+    driven.wait_for(lambda: driven.status(run["runId"]) in ("SUCCESS", "FAILURE"), "end of the run")
+    assert driven.status(run["runId"]) == "SUCCESS"
+    open_page(browser, f"{ui}/runs/{run['runId']}", "Success", "merged__val")
+
+
+def test_the_champion_shows_its_card(browser, ui):
+    open_page(browser, f"{ui}/assets/champion?view=overview", "card", "model_hash", "promoted", "summary")
+    for link in browser.find_elements("xpath", "//*[text()='[Show Markdown]']"):
+        link.click()
+        time.sleep(1)
+        if "Why this one" in browser.find_element("tag name", "body").text:
+            break
+        browser.find_element("tag name", "body").send_keys(Keys.ESCAPE)
+        time.sleep(1)
+    shown = browser.find_element("tag name", "body").text
+    assert "no regression: passed (there is no champion yet)" in shown
+    assert "This is the first champion" in shown
+    browser.find_element("tag name", "body").send_keys(Keys.ESCAPE)
+
+
+def test_a_blocked_gate_shows_its_reason_and_the_champion_is_not_made(browser, ui, gate):
+    driven = DrivenUi(ui)
+    gate.write_text('{"min_robustness_gain": 0.99}')
+    run = driven.launch("evaluate", ["report", "champion"], {}, checks=True)
+    driven.wait_for(lambda: driven.status(run) in ("SUCCESS", "FAILURE"), "end of the run")
+    gate.write_text(ANY_MODEL_PASSES.read_text())
+    assert driven.status(run) == "FAILURE"
+    open_page(browser, f"{ui}/assets/report?view=checks", "robustness_above_base", "Failed", "no_regression")
+    browser.find_element("xpath", "//*[text()='robustness_above_base']").click()
+    open_page(
+        browser,
+        f"{ui}/assets/report?view=checks&checkDetail=robustness_above_base",
+        "whose lower bound has to be above",
+    )
+    open_page(browser, f"{ui}/runs/{run}", "Failure", "champion")
+
+
+def test_a_training_s_curve_is_live_and_a_click_cancels_it(browser, ui, demo):
+    """Last: it leaves a checkpoint of another run."""
+    driven = DrivenUi(ui)
+    metrics = Workspace(demo.root).checkpoint_dir(None) / "metrics.jsonl"
+    asset = {"max_steps": 10_000, "overrides": {"save_every": 5, "eval_rows": 0, "seed": 5}}
+    run = driven.launch("train", ["checkpoint/r3"], {"checkpoint__r3": {"config": asset}})
+    driven.wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) > 20, "steps")
+    open_page(browser, f"{ui}/assets/checkpoint/r3?view=overview", "Plots")
+    click(browser, "Plots")
+    time.sleep(2)
+    assert "loss" in browser.find_element("tag name", "body").text
+    assert browser.find_elements("css selector", "canvas"), "numbers of observations are drawn"
+    open_page(browser, f"{ui}/runs/{run}", "Terminate", "checkpoint__r3")
+    click(browser, "Terminate")
+    click(browser, "Terminate 1 run")
+    driven.wait_for(lambda: driven.status(run) == "CANCELED", "cancelled run")
+    open_page(browser, f"{ui}/runs/{run}", "Canceled")
 
 
 def test_the_browser_console_holds_no_error(browser, ui):
