@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-MOST_ARROWS = 7  # that can lie between what changed and an asset which reads it by a shorter way too
+MOST_ARROWS = 5  # that can lie between what changed and an asset which reads it by a shorter way too
 
 _CHANGED: dg.AutomationCondition = (
     dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
