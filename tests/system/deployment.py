@@ -59,6 +59,7 @@ class Deployment(DrivenUi):
         self._guard = threading.Thread(target=self._guarded)
         self._guard.start()
         self.wait_for_answer()
+        self.wait_for(self._is_loaded, "code location", UI_START_S)
 
     def _guarded(self) -> None:
         while not self._ends.wait(0.5):
@@ -90,6 +91,10 @@ class Deployment(DrivenUi):
                 return
             assert time.monotonic() < deadline, self.logs()
             time.sleep(1)
+
+    def _is_loaded(self) -> bool:
+        found = self.ask("query { repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+        return bool(found["repositoriesOrError"].get("nodes"))
 
     def ask(self, query: str, **variables) -> dict:
         """As a person does who reloads the page while the webserver is being started again."""
