@@ -1,7 +1,7 @@
 """When the production line makes itself anew, once its automation is turned on; and how old what it makes may get.
 
 An asset is made when the data version of an input changed (other bytes, not merely another materialization), when its
-own code version did, or when its materializations were wiped; not while anything above it is being made or about to be,
+own code version did, or when its materializations were wiped; not while what is above it is being made or about to be,
 and not on an input whose blocking check failed. What failed is not tried again by itself: a change is handled once it
 was asked for. What was never made waits for somebody to make it the first time, which may take a day and a GPU.
 """
@@ -10,31 +10,24 @@ from datetime import timedelta
 
 import dagster as dg
 
-MOST_ARROWS = 5  # that can lie between what changed and an asset which reads it by a shorter way too
-
 _CHANGED: dg.AutomationCondition = (
     dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     | dg.AutomationCondition.code_version_changed()
     | dg.AutomationCondition.newly_missing()
 )
 
-
-def _is_busy_above(depth: int) -> dg.AutomationCondition:
-    """Whether an asset up to `depth` arrows above is being made, or is asked for at this very tick.
-
-    Else a new index would have the old model evaluated on it while the new one is still in training.
-    """
-    busy: dg.AutomationCondition = dg.AutomationCondition.in_progress() | dg.AutomationCondition.will_be_requested()
-    above = dg.AutomationCondition.any_deps_match(busy)
-    for _ in range(depth - 1):
-        above = dg.AutomationCondition.any_deps_match(busy | above)
-    return above
-
+# Being made, asked for at this very tick, or waiting for its turn.
+_PENDING: dg.AutomationCondition = (
+    dg.AutomationCondition.in_progress() | dg.AutomationCondition.will_be_requested() | _CHANGED.since_last_handled()
+)
+# Two arrows are enough: what reads an input by a longer way too waits for its turn from that input's change on. So a
+# new index does not have the old model evaluated on it while the new one is in training.
+_PENDING_ABOVE = dg.AutomationCondition.any_deps_match(_PENDING | dg.AutomationCondition.any_deps_match(_PENDING))
 
 ON_CHANGE = (
     _CHANGED.since_last_handled()
     & ~dg.AutomationCondition.any_deps_missing()
-    & ~_is_busy_above(MOST_ARROWS)
+    & ~_PENDING_ABOVE
     & ~dg.AutomationCondition.in_progress()
     & dg.AutomationCondition.all_deps_blocking_checks_passed()
 ).with_label("inputs or code changed")
