@@ -7,6 +7,7 @@ import shutil
 import pytest
 from PIL import Image, ImageDraw
 
+from r3pp_core import pictures
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.job import launch_dir
@@ -115,6 +116,15 @@ def test_the_batch_size_changes_neither_the_answers_nor_the_artefact(swept, fold
     config = CONFIG.model_copy(update={"batch_size": 1})
     manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, config)
     assert manifest == swept[0]
+
+
+def test_each_picture_is_decoded_once_for_all_levels_and_questions(folder, subject, tmp_path, monkeypatch):
+    decoded = []
+    opened = pictures.open_picture
+    monkeypatch.setattr(pictures, "open_picture", lambda path: (decoded.append(path.name), opened(path))[1])
+    config = CONFIG.model_copy(update={"batch_size": 1})
+    evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, config)
+    assert sorted(decoded) == [f"validation_{number}.png" for number in range(3)]
 
 
 def test_other_scores_of_finished_answers_are_made_without_asking_the_model(
