@@ -115,7 +115,7 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
 
     # A model that learned nothing: evaluated, turned away, and the reason is on the check.
     nothing = {"config": {"max_steps": 1, "overrides": {"lr": 1e-12, "full_lr": 1e-12, "eval_rows": 0}}}
-    deployment.launch("train", ["checkpoint/r3"], {"checkpoint__r3": nothing})
+    deployment.launch("train", ["checkpoint/r3"], {"checkpoint__r3": nothing}, checks=True)
     deployment.wait_for(lambda: "FAILED" in gate(deployment).values(), "closed gate", LINE_S)
     settle(deployment)
     assert gate(deployment)["robustness_above_base"] == "FAILED"
