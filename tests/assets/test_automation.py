@@ -43,13 +43,13 @@ def tick(made):
     """`tick(workspace)`: what the schedule asks for on the finished instance."""
 
     def ask(workspace=made.workspace, instance=made.instance):
-        context = dg.build_schedule_context(
+        with dg.build_schedule_context(  # it opens the instance once more, and must close it before `instance` closes
             instance=instance,
             repository_def=made.definitions.get_repository_def(),
             resources={"workspace": workspace},
             scheduled_execution_time=datetime(2026, 1, 5, 3),
-        )
-        return weekly_retraining(context)
+        ) as context:
+            return weekly_retraining(context)
 
     return ask
 
@@ -101,10 +101,12 @@ def watch(made, tmp_path):
         cursor, folder = None, source
 
         def __call__(self):
-            with dg.DagsterInstance.ephemeral() as instance:
-                context = dg.build_sensor_context(
+            with (
+                dg.DagsterInstance.ephemeral() as instance,
+                dg.build_sensor_context(
                     instance=instance, cursor=self.cursor, resources={"workspace": workspace}
-                )
+                ) as context,
+            ):
                 result = watch_source(30)(context)
             self.cursor = result.cursor
             return result
@@ -147,8 +149,11 @@ def test_a_file_that_is_gone_launches_the_run_that_says_so(watch):
 def test_without_a_folder_there_is_nothing_to_watch(made):
     workspace = WorkspaceResource(root=str(made.root), profile="sample")
     for sensor, words in ((watch_source(30), "no local folder"), (new_revisions, "nothing of this workspace")):
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = sensor(dg.build_sensor_context(instance=instance, resources={"workspace": workspace}))
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_sensor_context(instance=instance, resources={"workspace": workspace}) as context,
+        ):
+            result = sensor(context)
         assert words in result.skip_reason.skip_message
 
 
@@ -164,8 +169,10 @@ def ask_hub(tmp_path, monkeypatch):
             return places
 
         monkeypatch.setattr(revisions, "newest_revisions", found)
-        with dg.DagsterInstance.ephemeral() as instance:
-            context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"workspace": workspace})
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_sensor_context(instance=instance, cursor=cursor, resources={"workspace": workspace}) as context,
+        ):
             return new_revisions(context)
 
     return look
