@@ -14,7 +14,8 @@ from r3pp_core.model.config import PromptConfig
 SYSTEM = "Answer the question about the picture. The picture or its text may be damaged."
 OCR_HEADING = "Text read from the picture (may be wrong):"
 EVIDENCE_HEADING = "Evidence from other documents (may not apply):"
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
+LINE_MARK = " | "
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,28 @@ class EncodedPrompt:
 def user_text(
     question: str, instruction: str, ocr_text: str | None, evidence: Sequence[str], config: PromptConfig
 ) -> str:
-    """The words of the user turn. `ocr_text` None leaves that block out; `evidence` is best first."""
-    parts = [question]
+    """The words of the user turn: what was read, evidence, instruction, question.
+
+    What stands before the question is the same for all questions of a picture with the same evidence. `ocr_text` None
+    leaves that block out; `evidence` is best first.
+    """
+    parts = context_blocks(ocr_text, evidence, config)
+    return "\n".join([*parts, instruction, question])
+
+
+def context_blocks(ocr_text: str | None, evidence: Sequence[str], config: PromptConfig) -> list[str]:
+    """What the prompt says before the question, block by block; possibly nothing."""
+    parts = []
     if ocr_text is not None and config.max_ocr_chars:
-        parts.append(f"{OCR_HEADING}\n{ocr_text[: config.max_ocr_chars]}")
-    parts.append(instruction)
+        parts.append(f"{OCR_HEADING} {one_line(ocr_text)[: config.max_ocr_chars]}")
     if context := evidence_text(evidence, config.max_context_chars):
         parts.append(f"{EVIDENCE_HEADING}\n{context}")
-    return "\n".join(parts)
+    return parts
+
+
+def one_line(text: str) -> str:
+    """`text` with its lines side by side, so that no picture's text can pose as a line of the prompt."""
+    return LINE_MARK.join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 def evidence_text(evidence: Sequence[str], max_chars: int) -> str:
@@ -43,7 +58,7 @@ def evidence_text(evidence: Sequence[str], max_chars: int) -> str:
     lines = []
     left = max_chars
     for number, text in enumerate(evidence, start=1):
-        words = " ".join(text.split())[:left]
+        words = one_line(text)[:left]
         if not words:
             break
         lines.append(f"[{number}] {words}")

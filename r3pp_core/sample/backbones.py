@@ -4,7 +4,7 @@ They let the whole line run on two CPU cores without a network. What they share 
 but the size: deepstack, mRoPE, the special tokens, the chat template, the file names.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,34 +12,15 @@ from typing import TYPE_CHECKING, Any
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_json
 from r3pp_core.progress import Progress, silent
 from r3pp_core.quiet import quiet_transformers
+from r3pp_core.sample.tokenizer import NUM_MERGED, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 PATCH_SIZE, MERGE_SIZE = 16, 2
 MAX_SIDE = 256
 CLIP_SIDE, CLIP_DIM = 64, 64
-VOCAB_SIZE = 2000
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-# The layout of Qwen's own template for system, user and assistant turns of text and images.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}"
-    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
-    "{% if part.type == 'image' %}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
-    "{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 
 
 @dataclass(frozen=True)
@@ -47,11 +28,11 @@ class SmallSizes:
     """About 2 million parameters; every ratio that the architecture demands is kept."""
 
     hidden: int = 128
-    layers: int = 4
+    layers: int = 5
     heads: int = 4
-    kv_heads: int = 2
+    kv_heads: int = 4
     head_dim: int = 32
-    mlp: int = 384
+    mlp: int = 256
     vision_hidden: int = 96
     vision_layers: int = 4
     vision_mlp: int = 192
@@ -70,17 +51,17 @@ def build_small_backbone(
     request = Request(
         stage="models/backbone",
         code_version=CODE_VERSION,
-        config={"seed": seed, "vocab_size": VOCAB_SIZE, "max_side": MAX_SIDE, "sizes": hash_json(repr(SmallSizes()))},
+        config={"seed": seed, "vocab_size": NUM_MERGED, "max_side": MAX_SIDE, "sizes": hash_json(repr(SmallSizes()))},
         inputs={"texts": hash_json(lines)},
     )
 
     def make(staging: Path) -> Outcome:
         progress(f"models/backbone: training a tokenizer on {len(lines)} texts")
-        tokenizer = _train_tokenizer(lines)
+        tokenizer = train_tokenizer(lines)
         with quiet_transformers():
             tokenizer.save_pretrained(staging)
-            num_parameters = _save_qwen(staging, tokenizer, seed)
-        _save_qwen_image_processor(staging)
+            num_parameters = save_qwen(staging, tokenizer, seed)
+        save_image_processor(staging)
         progress(f"models/backbone: {num_parameters:,} parameters, {len(tokenizer)} tokens")
         return Outcome(counts={"parameters": num_parameters, "tokens": len(tokenizer), "texts": len(lines)})
 
@@ -100,48 +81,7 @@ def build_small_clip(out_dir: Path, seed: int = 0, progress: Progress = silent, 
     return build(Target(out_dir), request, make, force=force, progress=progress)
 
 
-def _train_tokenizer(texts: list[str]) -> "PreTrainedTokenizerBase":
-    import json
-
-    from tokenizers import trainers
-    from transformers import Qwen2Tokenizer
-
-    untrained = Qwen2Tokenizer(vocab={}, merges=[])
-    backend = untrained.backend_tokenizer
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE - len(SPECIAL_TOKENS),
-        initial_alphabet=_byte_alphabet(),
-        special_tokens=[],
-        show_progress=False,
-    )
-    backend.train_from_iterator(_in_chunks(texts), trainer=trainer)
-    model = json.loads(backend.to_str())["model"]
-    vocab = {token: index for token, index in model["vocab"].items() if token not in SPECIAL_TOKENS}
-    vocab = {token: index for index, token in enumerate(sorted(vocab, key=vocab.__getitem__))}
-    tokenizer = Qwen2Tokenizer(
-        vocab=vocab,
-        merges=[tuple(merge) if not isinstance(merge, str) else tuple(merge.split(" ")) for merge in model["merges"]],
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens=list(SPECIAL_TOKENS),
-        model_max_length=4096,
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
-
-
-def _byte_alphabet() -> list[str]:
-    from tokenizers import pre_tokenizers
-
-    return sorted(pre_tokenizers.ByteLevel.alphabet())
-
-
-def _in_chunks(texts: list[str], size: int = 1000) -> Iterator[list[str]]:
-    for start in range(0, len(texts), size):
-        yield texts[start : start + size]
-
-
-def _save_qwen(folder: Path, tokenizer: "PreTrainedTokenizerBase", seed: int) -> int:
+def save_qwen(folder: Path, tokenizer: "PreTrainedTokenizerBase", seed: int) -> int:
     import torch
     from transformers import GenerationConfig, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
@@ -196,7 +136,7 @@ def _save_qwen(folder: Path, tokenizer: "PreTrainedTokenizerBase", seed: int) ->
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _save_qwen_image_processor(folder: Path) -> None:
+def save_image_processor(folder: Path) -> None:
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     Qwen2VLImageProcessorPil(

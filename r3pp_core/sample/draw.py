@@ -6,8 +6,10 @@ all its text above all its shapes.
 
 import io
 import math
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -49,13 +51,23 @@ def text_width(text: str, size: int, bold: bool = False) -> float:
     return _font(size, bold).getlength(text)
 
 
+class _NoPen:
+    """Takes every stroke and draws none."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **options: None
+
+
 class Canvas:
     """A drawing of `width` x `height` pixels; coordinates are in those pixels."""
 
-    def __init__(self, width: int, height: int, background: str) -> None:
+    def __init__(self, width: int, height: int, background: str, *, only_text: bool = False) -> None:
+        """`only_text`: shapes are left out, so that there is no picture but what is printed is known soon."""
         self.width, self.height = width, height
-        self._image = Image.new("RGB", (width * _SCALE, height * _SCALE), background)
-        self._pen = ImageDraw.Draw(self._image)
+        self._pen: Any = _NoPen()
+        if not only_text:
+            self._image = Image.new("RGB", (width * _SCALE, height * _SCALE), background)
+            self._pen = ImageDraw.Draw(self._image)
         self._texts: list[tuple[float, float, str, int, str, bool, str]] = []
 
     def rect(self, box: Box, fill: str | None, radius: float = 0, outline: str | None = None) -> None:
@@ -114,6 +126,14 @@ class Canvas:
         while width and size > MIN_FONT_SIZE and text_width(text, size, bold) > width:
             size -= 1
         self._texts.append((x, y, text, size, fill, bold, anchor))
+
+    def printed(self) -> list[tuple[str, Box]]:
+        """Every text with the box of its ink, x0, y0, x1, y1 in pixels."""
+        boxes = []
+        for x, y, text, size, _, bold, anchor in self._texts:
+            x0, y0, x1, y1 = _font(size, bold).getbbox(text, anchor=anchor)
+            boxes.append((text, (round(x) + x0, round(y) + y0, round(x) + x1, round(y) + y1)))
+        return boxes
 
     def png(self) -> bytes:
         """The finished picture; the same calls give the same bytes."""

@@ -14,17 +14,17 @@ _THINGS = {"product": "products", "place": "places", "shop": "shops", "app": "ap
 _NOTES = ("Survey of the year", "Numbers checked in June", "Made by the Data Desk", "Free to share")
 
 
-def draw_infographic(picture: Picture) -> bytes:
-    """The PNG of an infographic, 384 x 512 pixels."""
+def draw_infographic(picture: Picture, *, only_text: bool = False) -> Canvas:
+    """An infographic, 384 x 512 pixels."""
     hue = HUES[picture.colour]
     rng = random.Random(picture.seed)
-    canvas = Canvas(WIDTH, HEIGHT, tint(hue, 0.92))
+    canvas = Canvas(WIDTH, HEIGHT, tint(hue, 0.92), only_text=only_text)
     _draw_header(canvas, picture, hue, rng)
     canvas.rect((0, _FOOTER, WIDTH, HEIGHT), tint(hue, -0.35))
     canvas.text(WIDTH / 2, (_FOOTER + HEIGHT) / 2, rng.choice(_NOTES), 14, WHITE, anchor="mm")
     if all(block.rows for block in picture.blocks):
         _BODIES[picture.layout](canvas, picture, hue)
-    return canvas.png()
+    return canvas
 
 
 def _titles(picture: Picture) -> tuple[str, str]:
@@ -35,7 +35,7 @@ def _titles(picture: Picture) -> tuple[str, str]:
     name, attribute = block.entities[0].name, block.rows[0].fact.attribute
     things = _THINGS[attribute.category]
     if picture.layout == "portrait":
-        return name.upper(), "in numbers"
+        return name, "in numbers"
     if picture.layout == "versus":
         return f"{things.upper()} FACE TO FACE", "Which one is for you?"
     if picture.layout == "shares":

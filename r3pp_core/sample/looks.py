@@ -1,8 +1,11 @@
-"""Questions that only the pixels answer: colours, icons, switches, tabs, counts and positions."""
+"""Questions that only the pixels answer: colours, icons, switches, tabs, counts, heights and positions.
+
+They name things by their place ("the third bar"), so that nothing has to be read to answer them.
+"""
 
 import random
 
-from r3pp_core.sample.plan import Block, Picture
+from r3pp_core.sample.plan import Block, Picture, Row
 
 Ask = tuple[str, tuple[str, ...]]
 
@@ -18,43 +21,49 @@ TABS: dict[str, tuple[str, str, str]] = {
     "delivery": ("Nearby", "Orders", "Help"),
     "weather": ("Today", "Week", "Radar"),
 }
-_MARKS = {"bar": "bar", "hbar": "bar", "pie": "slice"}
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 _THINGS = {"product": "products", "place": "places", "shop": "shops", "app": "apps", "town": "towns"}
 
 
 def questions_about_looks(rng: random.Random, picture: Picture) -> list[Ask]:
     """Texts with their accepted answers, several for each kind of picture."""
+    if not all(block.rows for block in picture.blocks):
+        return []
     if picture.kind == "chart":
-        return _about_chart(rng, picture)
-    found = [ask for block in picture.blocks for ask in _about_icons(rng, block)]
+        return _ABOUT_CHART[picture.layout](rng, picture.blocks[0])
+    found = _about_icons(rng, _icon_order(picture))
     if picture.kind == "screen":
-        return found + _about_screen(rng, picture)
+        return found + _about_screen(picture)
     return [*found, ("What color is the header?", (picture.colour,))]
 
 
-def _about_icons(rng: random.Random, block: Block) -> list[Ask]:
-    """Shape and color of the icons: they stand beside the things of a list, or beside the labels of a detail."""
-    if block.rule.pattern == "list":
-        subjects = {row.fact.entity.name: row for row in block.rows}
-    else:
-        subjects = {row.fact.attribute.label: row for row in block.rows}
-    if not subjects:
-        return []
-    shape, colour = rng.choice(sorted(subjects)), rng.choice(sorted(subjects))
+def _icon_order(picture: Picture) -> list[Row]:
+    """The rows whose icons the first block shows, from the top; of a list one a thing."""
+    block = picture.blocks[0]
+    if block.rule.pattern == "detail":
+        return list(block.rows)
+    firsts = [block.rows_of(entity)[0] for entity in block.entities]
+    if picture.layout == "ranking":
+        firsts.sort(key=lambda row: -row.fact.number)
+    return firsts
+
+
+def _about_icons(rng: random.Random, rows: list[Row]) -> list[Ask]:
+    shape, colour = rng.randrange(len(rows)), rng.randrange(len(rows))
     return [
-        (f"What is the shape of the icon next to {shape}?", (subjects[shape].icon,)),
-        (f"What is the color of the icon next to {colour}?", (subjects[colour].colour,)),
+        (f"What is the shape of the {ORDINALS[shape]} icon?", (rows[shape].icon,)),
+        (f"What is the color of the {ORDINALS[colour]} icon?", (rows[colour].colour,)),
     ]
 
 
-def _about_screen(rng: random.Random, picture: Picture) -> list[Ask]:
+def _about_screen(picture: Picture) -> list[Ask]:
     found: list[Ask] = [
         ("What color is the top bar of the app?", (picture.colour,)),
-        ("Which tab is selected?", (TABS[picture.layout][picture.tab],)),
+        ("Is the first, second or third tab selected?", (ORDINALS[picture.tab],)),
     ]
     if picture.layout == "settings":
-        for name, is_on in picture.switches:
-            found.append((f"Is {name} turned on?", ("Yes" if is_on else "No",)))
+        for i, (_, is_on) in enumerate(picture.switches):
+            found.append((f"Is the {ORDINALS[i]} switch turned on?", ("Yes" if is_on else "No",)))
         num_on = sum(is_on for _, is_on in picture.switches)
         found.append(("How many switches are turned on?", (str(num_on),)))
     elif picture.blocks[0].rule.pattern == "list":
@@ -63,36 +72,63 @@ def _about_screen(rng: random.Random, picture: Picture) -> list[Ask]:
     return found
 
 
-def _about_chart(rng: random.Random, picture: Picture) -> list[Ask]:
-    block = picture.blocks[0]
-    if not block.rows:
-        return []
-    if picture.layout == "line":
-        return [
-            ("What is the color of the line?", (block.rows[0].colour,)),
-            ("How many points does the line have?", (str(len(block.rows)),)),
-            ("Which is the last month shown?", (block.rows[-1].fact.attribute.label.split()[-1],)),
-        ]
-    if picture.layout == "grouped":
-        months = list(dict.fromkeys(row.fact.attribute.label.split()[-1] for row in block.rows))
-        colours = [row.colour for row in block.rows[: len(months)]]
-        i = rng.randrange(len(months))
-        return [
-            (f"Which color shows {months[i]}?", (colours[i],)),
-            (f"Which month is shown in {colours[i]}?", (months[i],)),
-            ("How many groups of bars are there?", (str(len(block.entities)),)),
-            ("How many bars are there in total?", (str(len(block.rows)),)),
-        ]
-    mark = _MARKS[picture.layout]
-    row = rng.choice(block.rows)
+def _about_bars(rng: random.Random, block: Block, side: str, longest: str) -> list[Ask]:
+    i = rng.randrange(len(block.rows))
     found: list[Ask] = [
-        (f"How many {mark}s does the chart have?", (str(len(block.rows)),)),
-        (f"What is the color of the {mark} of {row.fact.entity.name}?", (row.colour,)),
+        ("How many bars does the chart have?", (str(len(block.rows)),)),
+        (f"What is the color of the {ORDINALS[i]} bar from the {side}?", (block.rows[i].colour,)),
     ]
-    if sum(other.colour == row.colour for other in block.rows) == 1:
-        found.append((f"What does the {row.colour} {mark} stand for?", (row.fact.entity.name,)))
-    if picture.layout == "bar":
-        found.append(("Which bar is the first from the left?", (block.rows[0].fact.entity.name,)))
-    if picture.layout == "hbar":
-        found.append(("Which bar is at the bottom?", (block.rows[-1].fact.entity.name,)))
+    if best := _only_largest(block.rows):
+        found.append((f"Which bar from the {side} is the {longest}?", (ORDINALS[block.rows.index(best)],)))
+        found.append((f"What is the color of the {longest} bar?", (best.colour,)))
+    if len(block.rows) > 1:
+        a, b = rng.sample(range(len(block.rows)), 2)
+        if block.rows[a].fact.number != block.rows[b].fact.number:
+            text = f"Is the {ORDINALS[a]} bar from the {side} longer than the {ORDINALS[b]} one?"
+            found.append((text, ("Yes" if block.rows[a].fact.number > block.rows[b].fact.number else "No",)))
     return found
+
+
+def _only_largest(rows: tuple[Row, ...]) -> Row | None:
+    """The row with the largest number, if it is clear to the eye."""
+    first, *rest = sorted(rows, key=lambda row: -row.fact.number)
+    return first if not rest or first.fact.number >= 1.05 * rest[0].fact.number else None
+
+
+def _about_slices(rng: random.Random, block: Block) -> list[Ask]:
+    found: list[Ask] = [("How many slices does the chart have?", (str(len(block.rows)),))]
+    if best := _only_largest(block.rows):
+        found.append(("What is the color of the largest slice?", (best.colour,)))
+    return found
+
+
+def _about_line(rng: random.Random, block: Block) -> list[Ask]:
+    found: list[Ask] = [
+        ("What is the color of the line?", (block.rows[0].colour,)),
+        ("How many points does the line have?", (str(len(block.rows)),)),
+    ]
+    if best := _only_largest(block.rows):
+        found.append(("Which point of the line is the highest?", (ORDINALS[block.rows.index(best)],)))
+    if block.rows[0].fact.number != block.rows[-1].fact.number:
+        rises = block.rows[-1].fact.number > block.rows[0].fact.number
+        found.append(("Does the line end higher than it starts?", ("Yes" if rises else "No",)))
+    return found
+
+
+def _about_groups(rng: random.Random, block: Block) -> list[Ask]:
+    colours = list(dict.fromkeys(row.colour for row in block.rows))
+    return [
+        ("How many groups of bars are there?", (str(len(block.entities)),)),
+        ("How many bars are there in total?", (str(len(block.rows)),)),
+        ("What is the color of the upper bar of each group?", (colours[0],)),
+        ("What is the color of the lower bar of each group?", (colours[-1],)),
+    ]
+
+
+_ABOUT_CHART = {
+    "bar": lambda rng, block: _about_bars(rng, block, "left", "tallest"),
+    "hbar": lambda rng, block: _about_bars(rng, block, "top", "longest"),
+    "grouped": _about_groups,
+    "pie": _about_slices,
+    "line": _about_line,
+}

@@ -73,10 +73,10 @@ class SamplePlan:
     pictures: tuple[Picture, ...]
 
 
-def _dress(rng: random.Random, layout: Layout, rule: BlockRule, facts: list[Fact]) -> Block:
+def dress(rng: random.Random, layout: Layout, rule: BlockRule, facts: list[Fact]) -> Block:
     """Order the facts of a block and give them colours and icons, different from thing to thing.
 
-    A grouped chart has one colour a month, a line chart one in all, a bar chart sometimes one with a single exception.
+    A grouped chart has one colour a month, a line chart one in all, horizontal bars sometimes one with one exception.
     """
     one_colour = rng.random() < 0.5
     entities = list(dict.fromkeys(fact.entity for fact in facts))
@@ -93,13 +93,13 @@ def _dress(rng: random.Random, layout: Layout, rule: BlockRule, facts: list[Fact
             colour = colours[i % len(rule.keys)]
         elif layout.name == "line":
             colour = colours[0]
-        elif layout.name in ("bar", "hbar") and one_colour:
+        elif layout.name == "hbar" and one_colour:
             colour = colours[1 if look == highlighted else 0]
         rows.append(Row(fact, colour, icons[look % len(icons)]))
     return Block(rule, tuple(rows))
 
 
-def _finish(rng: random.Random, kind: str, split: str, layout: Layout, blocks: tuple[Block, ...]) -> Picture:
+def finish(rng: random.Random, kind: str, split: str, layout: Layout, blocks: tuple[Block, ...]) -> Picture:
     switches = tuple((name, rng.random() < 0.5) for name in rng.sample(SWITCHES, 4))
     return Picture(
         kind=kind,
@@ -163,8 +163,8 @@ def build_plan(config: SampleConfig, world: World | None = None) -> SamplePlan:
         layout, rules, facts = _choose_layout(ledger, layouts, turns[kind, split + role], role)
         turns[kind, split + role] += 1
         ledger.note([fact for block in facts for fact in block], kind, role)
-        blocks = tuple(_dress(rng, layout, rule, block) for rule, block in zip(rules, facts, strict=True))
-        pictures.append(_finish(rng, kind, split, layout, blocks))
+        blocks = tuple(dress(rng, layout, rule, block) for rule, block in zip(rules, facts, strict=True))
+        pictures.append(finish(rng, kind, split, layout, blocks))
     return SamplePlan(world, _number(rng, pictures))
 
 

@@ -62,6 +62,27 @@ def _askable(picture: Picture, evidenced: set[str]) -> set[str]:
 def _choose_questions(picture: Picture, askable: set[str]) -> tuple[Question, ...]:
     """A mix: each fact asked once, some reasoning, some looks, the rest other ways to ask for the same facts."""
     rng = random.Random(f"questions/{picture.seed}")
+    pools = every_question(rng, picture, askable)
+    chosen = pools.direct[:8] + pools.reasoning[:4] + pools.looks[:3] + pools.unanswerable
+    rest = pools.other + pools.looks[3:]
+    chosen += rest[: max(0, _NUM_QUESTIONS[picture.split] - len(chosen))]
+    rng.shuffle(chosen)
+    return tuple({question.text: question for question in chosen}.values())
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Everything that can be asked about a picture, each pool in random order."""
+
+    direct: list[Question]
+    other: list[Question]
+    reasoning: list[Question]
+    looks: list[Question]
+    unanswerable: list[Question]
+
+
+def every_question(rng: random.Random, picture: Picture, askable: set[str]) -> Pools:
+    """The questions about `picture` whose facts are all in `askable`; wordings and limits are drawn."""
     rows = [row for block in picture.blocks for row in block.rows if row.fact.fact_id in askable]
     direct = [_ask_value(rng, picture, row.fact) for row in rows]
     other = [q for row in rows for q in _ask_otherwise(rng, picture, row, direct)]
@@ -69,13 +90,11 @@ def _choose_questions(picture: Picture, askable: set[str]) -> tuple[Question, ..
     looks = [Question(text, answers, looks=True) for text, answers in questions_about_looks(rng, picture)]
     for pool in (direct, other, reasoning, looks):
         rng.shuffle(pool)
-    chosen = direct[:8] + reasoning[:4] + looks[:3]
+    never = []
     if picture.kind == "screen":
         name = rng.choice(picture.facts).entity.name
-        chosen.append(Question(rng.choice(_NEVER_SAID).format(name=name), (NO_ANSWER,)))
-    chosen += (other + looks[3:])[: max(0, _NUM_QUESTIONS[picture.split] - len(chosen))]
-    rng.shuffle(chosen)
-    return tuple({question.text: question for question in chosen}.values())
+        never = [Question(rng.choice(_NEVER_SAID).format(name=name), (NO_ANSWER,))]
+    return Pools(direct, other, reasoning, looks, never)
 
 
 def _say(picture: Picture, fact: Fact) -> tuple[str, ...]:

@@ -24,13 +24,13 @@ _APP_NAMES = {
 }
 
 
-def draw_screen(picture: Picture) -> bytes:
-    """The PNG of a phone screen, 288 x 512 pixels."""
-    canvas = Canvas(WIDTH, HEIGHT, PAPER)
+def draw_screen(picture: Picture, *, only_text: bool = False) -> Canvas:
+    """A phone screen, 288 x 512 pixels."""
+    canvas = Canvas(WIDTH, HEIGHT, PAPER, only_text=only_text)
     hue = HUES[picture.colour]
     _draw_frame(canvas, picture, hue)
     _BODIES[picture.layout](canvas, picture, hue)
-    return canvas.png()
+    return canvas
 
 
 def _draw_frame(canvas: Canvas, picture: Picture, hue: str) -> None:

@@ -7,7 +7,8 @@ A fact is (entity, attribute, value). `held` facts are the ones that val and tes
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import chain, islice
 
 from r3pp_core.sample.attributes import CATEGORIES, MONTH_KEYS, UNITS, Attribute, attributes_of
 
@@ -28,6 +29,7 @@ _NOUNS: dict[str, tuple[str, ...]] = {
 # Entities of each category for every 100 pictures: so many that a fact stands in two to four of them.
 _DENSITY = {"product": 10.0, "place": 4.6, "shop": 4.6, "app": 6.5, "town": 6.5}
 _MIN_ENTITIES = 8
+NUM_FIRST_WORDS = 400
 
 
 @dataclass(frozen=True)
@@ -91,24 +93,38 @@ def plain_value(attribute: Attribute, number: int, word: str = "") -> str:
 
 
 def build_world(seed: int, num_pictures: int, reserved_names: frozenset[str] = frozenset()) -> World:
-    """The world of `seed`, sized for `num_pictures`; deterministic, no name in `reserved_names` occurs in it."""
+    """The world of `seed`, sized for `num_pictures`; deterministic, no name in `reserved_names` occurs in it.
+
+    Worlds share their first words, their nouns and what can be said of a thing, but not the things.
+    """
     rng = random.Random(f"world/{seed}")
-    words = _invent_words(rng, {name.split()[0] for name in reserved_names})
+    known = first_words()
+    words = chain(rng.sample(known, len(known)), (word for word in _invent_words(rng) if word not in known))
     entities: list[Entity] = []
     facts: list[Fact] = []
     for category in CATEGORIES:
         count = max(_MIN_ENTITIES, round(_DENSITY[category] * num_pictures / 100))
-        nouns = _NOUNS[category]
-        own = [Entity(category, f"{next(words)} {nouns[i % len(nouns)]}") for i in range(count)]
+        own = [Entity(category, name) for name in _names(category, count, words, reserved_names)]
         entities += own
         facts += _facts_of(own, rng)
     return World(tuple(entities), tuple(facts))
 
 
-def _invent_words(rng: random.Random, taken: set[str]) -> Iterator[str]:
-    """Endless invented first words; no two share their first three letters while that is possible."""
-    seen = set(taken)
-    prefixes = {word[:3] for word in taken}
+@cache
+def first_words() -> tuple[str, ...]:
+    """The words that names begin with, in every world: invented, no two with the same first three letters."""
+    return tuple(islice(_invent_words(random.Random("first words")), NUM_FIRST_WORDS))
+
+
+def nouns() -> list[str]:
+    """The words that names end with."""
+    return [noun for own in _NOUNS.values() for noun in own]
+
+
+def _invent_words(rng: random.Random) -> Iterator[str]:
+    """Endless invented words; no two share their first three letters while that is possible."""
+    seen: set[str] = set()
+    prefixes: set[str] = set()
     tries = 0
     while True:
         word = rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_MIDDLES) + rng.choice(_ENDS)
@@ -118,6 +134,17 @@ def _invent_words(rng: random.Random, taken: set[str]) -> Iterator[str]:
         seen.add(word)
         prefixes.add(word[:3])
         yield word
+
+
+def _names(category: str, count: int, words: Iterator[str], reserved: frozenset[str]) -> list[str]:
+    """`count` names of a category, none of `reserved`: a first word each, and the category's nouns in turn."""
+    names: list[str] = []
+    while len(names) < count:
+        nouns = _NOUNS[category]
+        name = f"{next(words)} {nouns[len(names) % len(nouns)]}"
+        if name not in reserved:
+            names.append(name)
+    return names
 
 
 def _facts_of(entities: list[Entity], rng: random.Random) -> list[Fact]:

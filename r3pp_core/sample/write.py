@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r3pp_core.sample.charts import draw_chart
 from r3pp_core.sample.config import SampleConfig
-from r3pp_core.sample.infographics import draw_infographic
+from r3pp_core.sample.drawings import draw
 from r3pp_core.sample.plan import SPLITS, Picture, build_plan
 from r3pp_core.sample.questions import Question, ask_about
-from r3pp_core.sample.screens import draw_screen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,11 +19,6 @@ _ROW_GROUP = 200
 _REPORT_EVERY = 40
 
 DATASETS = {"screen": "screenqa", "chart": "chartqa", "infographic": "infovqa"}
-_DRAW: dict[str, Callable[[Picture], bytes]] = {
-    "screen": draw_screen,
-    "chart": draw_chart,
-    "infographic": draw_infographic,
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,7 @@ def write_sample(
     for i, (picture, questions) in enumerate(ask_about(plan)):
         if i % _REPORT_EVERY == 0:
             say(f"sample: {i} of {len(plan.pictures)} pictures drawn")
-        png = _DRAW[picture.kind](picture)
+        png = draw(picture).png()
         dataset, key = DATASETS[picture.kind], f"{DATASETS[picture.kind]}/{picture.split}"
         rows = list(_rows(picture, questions, png))
         tables[dataset, picture.split] += rows

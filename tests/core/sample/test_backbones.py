@@ -3,7 +3,8 @@
 import pytest
 
 from r3pp_core.model.backbone import REQUIRED_TOKENS, load_backbone
-from r3pp_core.sample.backbones import SPECIAL_TOKENS, build_small_backbone, build_small_clip
+from r3pp_core.sample.backbones import build_small_backbone, build_small_clip
+from r3pp_core.sample.tokenizer import SPECIAL_TOKENS
 
 TEXTS = [f"Total sales in {year}: {year % 37 * 13} units" for year in range(1950, 2020)]
 

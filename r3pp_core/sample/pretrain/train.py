@@ -1,0 +1,247 @@
+"""Pre-training: names and values first, then pages. Resumable, seeded, logged.
+
+`out_dir` holds the drawn pages (`pages/`), the tokenizer and the last state (`state/`), a line a hundred steps
+(`log.jsonl`), and in the end the backbone in the Hub's layout (`backbone/`).
+"""
+
+import json
+import random
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from r3pp_core.progress import Progress, silent
+from r3pp_core.sample.pretrain.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from r3pp_core.sample.pretrain.packing import Packed
+
+_LOG_EVERY = 100
+_NUM_TOKENIZER_GROUPS = 300
+_NUM_HELD_OUT_STEPS = 48
+_RAISE_AT = 0.85  # share of values right at which the lesson's lists grow
+_FIRST_ITEMS, _MOST_ITEMS = 3, 24
+
+
+def pretrain(out_dir: Path, config: PretrainConfig = PretrainConfig(), progress: Progress = silent) -> dict[str, Any]:
+    """Make the backbone in `out_dir/backbone`, going on where an earlier call stopped; returns the held-out accuracies.
+
+    Raises R3Error when `out_dir` holds a run of another config.
+    """
+    import torch
+
+    from r3pp_core.sample.pretrain.pool import ensure_pool
+
+    torch.set_num_threads(config.num_threads)
+    run = _Run(out_dir, config, progress)
+    ensure_pool(out_dir / "pages", config.seed, config.num_groups, config.num_threads, progress)
+    run.start()
+    run.learn_names_and_values()
+    run.learn_pages()
+    return run.finish()
+
+
+class _Run:
+    """The state of one run: model, optimizer, counts, log."""
+
+    def __init__(self, out_dir: Path, config: PretrainConfig, progress: Progress) -> None:
+        self.out_dir, self.config, self.progress = out_dir, config, progress
+        self.lesson_done, self.step, self.num_items = 0, 0, _FIRST_ITEMS
+        self.seconds = 0.0
+
+    def start(self) -> None:
+        """Tokenizer and model, new or from the last state."""
+        import torch
+        from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+        from r3pp_core.errors import R3Error
+        from r3pp_core.sample.backbones import save_image_processor, save_qwen
+        from r3pp_core.sample.pretrain.first_weights import set_first_weights
+        from r3pp_core.sample.tokenizer import train_tokenizer
+
+        first = self.out_dir / "first"
+        asked = {**self.config.model_dump(mode="json"), "num_threads": None}
+        if not (first / "config_of_run.json").exists():
+            self.progress("pretrain: training the tokenizer")
+            tokenizer = train_tokenizer(tokenizer_texts(self.config.seed))
+            tokenizer.save_pretrained(first)
+            save_qwen(first, tokenizer, self.config.seed)
+            save_image_processor(first)
+            (first / "config_of_run.json").write_text(json.dumps(asked))
+        if json.loads((first / "config_of_run.json").read_text()) != asked:
+            raise R3Error(f"{self.out_dir} holds a run of another config; choose another folder")
+        self.tokenizer = AutoTokenizer.from_pretrained(first)
+        self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(first)
+        self.model = Qwen3VLForConditionalGeneration.from_pretrained(first, dtype=torch.float32).train()
+        set_first_weights(self.model, self.config.seed)
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        others = [p for p in self.model.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=self.config.lr,
+            betas=(0.9, 0.98),
+        )
+        if (state_path := self.out_dir / "state.pt").exists():
+            state = torch.load(state_path, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.lesson_done, self.step, self.num_items = state["lesson_done"], state["step"], state["num_items"]
+            self.seconds = state["seconds"]
+            self.progress(f"pretrain: going on at step {self.step} of {self.config.steps}")
+
+    def learn_names_and_values(self) -> None:
+        from torch.nn.functional import cross_entropy
+
+        from r3pp_core.sample.pretrain.key_values import key_values
+
+        began, right = time.monotonic(), 0.0
+        for step in range(self.lesson_done, self.config.lesson_steps):
+            rng = random.Random(f"{self.config.seed}/lesson/{step}")
+            batch = key_values(rng, self.tokenizer, self.config.lesson_rows, self.num_items)
+            hidden = self.model.model(input_ids=batch.input_ids, use_cache=False).last_hidden_state[:, :-1]
+            expected, is_value, is_key = batch.input_ids[:, 1:], batch.is_value[:, 1:], batch.is_key[:, 1:]
+            logits = self.model.lm_head(hidden[is_value])
+            keys = cross_entropy(self.model.lm_head(hidden[is_key]), expected[is_key])
+            self._update(
+                cross_entropy(logits, expected[is_value]) + 0.2 * keys, self.config.lr * min(1, (step + 1) / 100)
+            )
+            right += 0.02 * ((logits.argmax(-1) == expected[is_value]).float().mean().item() - right)
+            if right > _RAISE_AT + 0.1 * (1 - 2 / self.num_items) and self.num_items < _MOST_ITEMS:
+                self.num_items, right = self.num_items + 1 + self.num_items // 4, _RAISE_AT
+            self.lesson_done = step + 1
+            if self.lesson_done % _LOG_EVERY == 0:
+                self._log({"lesson": self.lesson_done, "items": self.num_items, "right": round(right, 3)})
+        self.seconds += time.monotonic() - began
+
+    def learn_pages(self) -> None:
+        """The steps that are left; saves every `save_every`, so that a kill costs no more than those."""
+        from torch.utils.data import DataLoader, Subset
+
+        from r3pp_core.sample.pretrain.batches import Batches
+
+        batches: Any = Batches(self.config, self.out_dir / "pages", self.tokenizer, self.image_processor)
+        left = range(self.step, self.config.steps)
+        loader = DataLoader(Subset(batches, left), batch_size=None, num_workers=1, prefetch_factor=8)
+        began, means = time.monotonic(), defaultdict[str, dict[str, float]](dict)
+        for step, (mode, batch) in zip(left, loader, strict=True):
+            loss, right = self._loss(batch)
+            self._update(loss, self._lr(step))
+            for name, value in {"loss": loss.item(), "right": sum(right) / len(right)}.items():
+                means[mode][name] = means[mode].get(name, value) + 0.05 * (value - means[mode].get(name, value))
+            self.step = step + 1
+            if self.step % _LOG_EVERY == 0:
+                self._log({"step": self.step, "lr": self._lr(step), **{m: _rounded(v) for m, v in means.items()}})
+            if self.step % self.config.eval_every == 0:
+                self._log({"step": self.step, "held_out": self.evaluate()})
+            if self.step % self.config.save_every == 0:
+                self.seconds += time.monotonic() - began
+                began = time.monotonic()
+                self._save_state()
+
+    def finish(self) -> dict[str, Any]:
+        """Write the backbone; its weights in bfloat16, rounded once."""
+        import torch
+
+        scores = self.evaluate()
+        self._log({"step": self.step, "seconds": round(self.seconds), "held_out": scores})
+        folder = self.out_dir / "backbone"
+        self.model.to(torch.bfloat16).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+        return scores
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Share of answers whose every token is the likeliest one, by mode and kind, on groups never trained on."""
+        import torch
+
+        from r3pp_core.sample.pretrain.batches import Batches
+
+        batches = Batches(self.config, self.out_dir / "pages", self.tokenizer, self.image_processor, held_out=True)
+        found: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+        self.model.eval()
+        with torch.inference_mode():
+            for step in range(_NUM_HELD_OUT_STEPS):
+                mode, batch = batches[step]
+                for kind, right in zip(batch.kinds, self._loss(batch)[1], strict=True):
+                    found[mode][kind].append(right)
+        self.model.train()
+        return {m: {k: round(sum(v) / len(v), 3) for k, v in sorted(kinds.items())} for m, kinds in found.items()}
+
+    def _loss(self, batch: "Packed") -> tuple["Tensor", list[bool]]:
+        """Mean cross-entropy over answer tokens, and for each question whether all of its tokens are likeliest."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        hidden = self.model.model(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.attention_mask,
+            mm_token_type_ids=batch.mm_token_type_ids,
+            pixel_values=batch.pixel_values,
+            image_grid_thw=batch.image_grid_thw,
+            use_cache=False,
+        ).last_hidden_state
+        at = batch.targets != -100
+        logits, targets = self.model.lm_head(hidden[at]), batch.targets[at]
+        right = torch.ones(len(batch.kinds), dtype=torch.bool)
+        right[batch.asked_of[at][logits.argmax(-1) != targets]] = False
+        return cross_entropy(logits, targets), right.tolist()
+
+    def _update(self, loss: "Tensor", lr: float) -> None:
+        import torch
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+
+    def _lr(self, step: int) -> float:
+        """A short warm-up, a plateau, then straight down to 3 %."""
+        share = step / self.config.steps
+        fall = 1.0 if share < self.config.hold else max(0.03, (1 - share) / (1 - self.config.hold))
+        return self.config.lr * min(1.0, (step + 1) / 150) * fall
+
+    def _save_state(self) -> None:
+        import torch
+
+        part = self.out_dir / ".state.pt.part"
+        counts = {"lesson_done": self.lesson_done, "step": self.step, "num_items": self.num_items}
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "seconds": self.seconds}
+        torch.save({**state, **counts}, part)
+        part.replace(self.out_dir / "state.pt")
+
+    def _log(self, line: dict[str, Any]) -> None:
+        with (self.out_dir / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.progress(f"pretrain: {json.dumps(line)}")
+
+
+def tokenizer_texts(seed: int) -> list[str]:
+    """What the tokenizer learns from: prompts and answers about pages of other worlds, and the prompt's own words."""
+    from r3pp_core.model.prompt import SYSTEM
+    from r3pp_core.sample.pretrain.examples import make_example
+    from r3pp_core.sample.pretrain.other_worlds import build_group
+    from r3pp_core.sample.pretrain.printed import printed_lines
+
+    rng = random.Random(f"{seed}/tokenizer")
+    texts = [f"system\n{SYSTEM}", "user\n", "assistant\n"] * 2000
+    for number in range(_NUM_TOKENIZER_GROUPS):
+        group = build_group(seed, number)
+        lines = [printed_lines(rng, page) for page in group.pages]
+        for page in range(len(group.pages)):
+            example = make_example(rng, group, lines, page, "evidence" if page % 3 == 0 else "text", None)
+            for asked in example.asked[:4] if example else ():
+                assert example is not None
+                texts.append("\n".join([*example.context, example.instruction, asked.text]))
+                texts.append(asked.answer)
+    return texts
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in values.items()}

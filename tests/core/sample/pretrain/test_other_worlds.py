@@ -1,0 +1,74 @@
+"""The stream shows other worlds: nothing that the sample asks for ever occurs in it."""
+
+import random
+
+import pytest
+
+from r3pp_core.sample.config import SampleConfig
+from r3pp_core.sample.drawings import draw
+from r3pp_core.sample.plan import build_plan
+from r3pp_core.sample.pretrain.examples import MODES, make_example
+from r3pp_core.sample.pretrain.other_worlds import build_group, sample_names
+from r3pp_core.sample.pretrain.printed import in_reading_order, printed_lines
+from r3pp_core.sample.pretrain.train import tokenizer_texts
+
+
+def test_no_name_of_the_sample_occurs_in_another_world():
+    names = {entity.name for entity in build_plan(SampleConfig()).world.entities}
+    assert names == sample_names()
+    for number in range(300):
+        assert not names & {entity.name for entity in build_group(1, number).world.entities}
+
+
+def test_no_name_of_the_sample_occurs_in_what_the_tokenizer_and_the_backbone_read():
+    read = " ".join(tokenizer_texts(1)[:20_000]).lower()
+    assert not [name for name in sample_names() if name.lower() in read]
+
+
+def test_a_group_depends_on_seed_and_number_alone():
+    assert build_group(1, 5) == build_group(1, 5)
+    assert build_group(1, 5) != build_group(1, 6)
+    assert build_group(1, 5) != build_group(2, 5)
+
+
+def test_pages_of_a_group_say_the_same_of_the_same_things():
+    group = build_group(1, 0)
+    said: dict[str, set[str]] = {}
+    for page in group.pages:
+        for fact in page.facts:
+            said.setdefault(fact.fact_id, set()).add(fact.shown)
+    assert all(len(values) == 1 for values in said.values())
+    assert len(said) < sum(len(page.facts) for page in group.pages)
+
+
+@pytest.mark.parametrize("kind", ["screen", "infographic"])
+def test_lines_without_a_drawing_are_those_of_the_drawing(kind):
+    pages = [page for number in range(3) for page in build_group(1, number).pages if page.kind == kind]
+    for page in pages[:6]:
+        assert printed_lines(random.Random(0), page) == in_reading_order(draw(page).printed())
+
+
+def test_the_lines_of_a_chart_say_what_its_drawing_says():
+    pages = [page for number in range(6) for page in build_group(1, number).pages if page.kind == "chart"]
+    for page in {page.layout: page for page in pages}.values():
+        lines, drawn = printed_lines(random.Random(0), page), in_reading_order(draw(page).printed())
+        wanted = {text for fact in page.facts for text in (fact.entity.name, fact.plain)}
+        if page.layout == "line":
+            wanted = {fact.plain for fact in page.facts}
+        assert wanted <= set(lines)
+        assert wanted <= set(drawn)
+        assert abs(len(lines) - len(drawn)) <= 4
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_asked_stands_in_what_is_shown(mode):
+    rng = random.Random(3)
+    for number in range(20):
+        group = build_group(1, number)
+        lines = [printed_lines(rng, page) for page in group.pages]
+        example = make_example(rng, group, lines, number % 12, mode, b"png" if mode in ("look", "both") else None)
+        for asked in example.asked if example else ():
+            assert (asked.kind == "look") <= (mode in ("look", "both"))
+            if asked.kind == "name":
+                shown = " ".join(example.context).replace(" ", "").lower()
+                assert asked.answer.split()[0].lower() in shown

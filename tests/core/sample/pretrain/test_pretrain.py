@@ -1,0 +1,85 @@
+"""A run that was stopped goes on as if it had not been, and what it begins with can look back."""
+
+import json
+
+import pytest
+import torch
+
+from r3pp_core.errors import R3Error
+from r3pp_core.sample.pretrain import train
+from r3pp_core.sample.pretrain.config import PretrainConfig
+from r3pp_core.sample.pretrain.first_weights import set_first_weights
+from r3pp_core.sample.pretrain.train import pretrain
+
+SHORT = PretrainConfig(steps=6, num_groups=5, lesson_steps=3, lesson_rows=4, pages=2, save_every=2, num_threads=1)
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch):
+    monkeypatch.setattr(train, "_NUM_TOKENIZER_GROUPS", 20)
+    monkeypatch.setattr(train, "_NUM_HELD_OUT_STEPS", 4)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(train, "_NUM_TOKENIZER_GROUPS", 20)
+    patch.setattr(train, "_NUM_HELD_OUT_STEPS", 4)
+    folder = tmp_path_factory.mktemp("pretrain") / "run"
+    folder.mkdir()
+    pretrain(folder, SHORT)
+    patch.undo()
+    return folder
+
+
+def test_a_run_that_was_killed_ends_with_the_same_weights(whole, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "pages").symlink_to(whole / "pages")
+    update = train._Run._update
+    num_updates = 0
+
+    def failing(run, loss, lr):
+        nonlocal num_updates
+        num_updates += 1
+        if num_updates == SHORT.lesson_steps + 5:
+            raise KeyboardInterrupt
+        update(run, loss, lr)
+
+    monkeypatch.setattr(train._Run, "_update", failing)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(folder, SHORT)
+    monkeypatch.undo()
+    monkeypatch.setattr(train, "_NUM_HELD_OUT_STEPS", 4)
+    pretrain(folder, SHORT)
+    weights = [(one / "backbone" / "model.safetensors").read_bytes() for one in (whole, folder)]
+    assert weights[0] == weights[1]
+
+
+def test_the_log_says_what_held_out_pages_make_of_it(whole):
+    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == SHORT.steps
+    assert set(lines[-1]["held_out"]) == set(SHORT.modes)
+
+
+def test_the_backbone_is_small(whole):
+    assert (whole / "backbone" / "model.safetensors").stat().st_size <= 6_000_000
+
+
+def test_another_config_is_refused(whole):
+    with pytest.raises(R3Error, match="holds a run of another config"):
+        pretrain(whole, SHORT.model_copy(update={"lr": 1.0}))
+
+
+def test_heads_of_the_first_layer_look_1_to_4_tokens_back(random_backbone):
+    import copy
+
+    model = copy.deepcopy(random_backbone.model).eval()
+    set_first_weights(model, seed=0)
+    model.set_attn_implementation("eager")
+    ids = torch.randint(300, 900, (1, 40), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        attention = model(input_ids=ids, output_attentions=True).attentions[0][0]
+    for head in range(4):
+        looked_at = attention[head].argmax(-1)[8:]
+        assert (torch.arange(8, 40) - looked_at).tolist() == [head + 1] * 32
