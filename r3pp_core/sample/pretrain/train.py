@@ -225,17 +225,21 @@ class _Run:
 def tokenizer_texts(seed: int) -> list[str]:
     """What the tokenizer learns from: prompts and answers about pages of other worlds, and the prompt's own words."""
     from r3pp_core.model.prompt import SYSTEM
+    from r3pp_core.sample.looks import ORDINALS
+    from r3pp_core.sample.plan import COLOURS, ICONS
     from r3pp_core.sample.pretrain.examples import make_example
     from r3pp_core.sample.pretrain.other_worlds import build_group
     from r3pp_core.sample.pretrain.printed import printed_lines
 
     rng = random.Random(f"{seed}/tokenizer")
     texts = [f"system\n{SYSTEM}", "user\n", "assistant\n"] * 2000
+    texts += [" ".join((*COLOURS, *ICONS, *ORDINALS, "Yes No"))] * 2000
     for number in range(_NUM_TOKENIZER_GROUPS):
         group = build_group(seed, number)
         lines = [printed_lines(rng, page) for page in group.pages]
         for page in range(len(group.pages)):
-            example = make_example(rng, group, lines, page, "evidence" if page % 3 == 0 else "text", None)
+            mode = ("evidence", "text", "text", "look")[page % 4]
+            example = make_example(rng, group, lines, page, mode, None)
             for asked in example.asked[:4] if example else ():
                 assert example is not None
                 texts.append("\n".join([*example.context, example.instruction, asked.text]))

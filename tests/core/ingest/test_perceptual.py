@@ -16,7 +16,9 @@ from r3pp_core.ingest.perceptual import (
     phash_bytes,
 )
 from r3pp_core.sample.plan import build_plan
-from r3pp_core.sample.write import _DRAW, SampleConfig
+from r3pp_core.sample.config import SampleConfig
+from r3pp_core.sample.drawings import draw
+from r3pp_core.sample.layouts import KINDS
 
 
 def words_of(image):
@@ -27,8 +29,8 @@ def words_of(image):
 def pictures():
     """Of each kind of the embedded sample ten pictures: screens, charts and infographics of few styles."""
     plan = build_plan(SampleConfig()).pictures
-    chosen = [picture for kind in _DRAW for picture in [each for each in plan if each.kind == kind][:10]]
-    return [Image.open(io.BytesIO(_DRAW[picture.kind](picture))).convert("RGB") for picture in chosen]
+    chosen = [picture for kind in KINDS for picture in [each for each in plan if each.kind == kind][:10]]
+    return [Image.open(io.BytesIO(draw(picture).png())).convert("RGB") for picture in chosen]
 
 
 def as_jpeg(image):

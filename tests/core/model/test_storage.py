@@ -12,7 +12,7 @@ from r3pp_core.errors import R3Error
 from r3pp_core.model.backbone import load_backbone
 from r3pp_core.model.collation import collate
 from r3pp_core.model.r3 import R3Model
-from r3pp_core.sample.backbones import build_small_backbone
+from r3pp_core.sample.backbones import SmallSizes, build_small_backbone
 
 
 def logits_of(model):
@@ -64,7 +64,7 @@ def test_peft_alone_loads_the_adapter(saved_lora, backbone_dir):
 
 def test_adapters_sit_on_v_and_o_of_the_language_model_only(model):
     adapted = {name.split(".lora_")[0] for name in model.trainable() if "lora_" in name}
-    assert len(adapted) == 2 * 4
+    assert len(adapted) == 2 * SmallSizes().layers
     assert all("language_model" in name and name.endswith(("v_proj", "o_proj")) for name in adapted)
 
 
@@ -133,4 +133,4 @@ def test_trained_weights_are_fp32_and_move_at_a_small_rate_on_a_bf16_backbone(ne
     moved = [
         name for name, parameter in trainable.items() if "lora_B" in name and not torch.equal(parameter, before[name])
     ]
-    assert len(moved) == 8
+    assert len(moved) == 2 * SmallSizes().layers

@@ -1,10 +1,8 @@
 """Many questions in one sequence get the logits that each would get alone."""
 
 import io
-import random
 
 import pytest
-import torch
 from PIL import Image
 
 from r3pp_core.model.prompt import encode
@@ -23,7 +21,10 @@ EXAMPLES = [
         png("red", (96, 160)),
         ("Text read from the picture (may be wrong): Bako Lamp | $36 | Heva Fan | $7",),
         "Answer briefly.",
-        (Asked("What is the price of Bako Lamp?", "$36", "value"), Asked("Which product costs $7?", "Heva Fan", "name")),
+        (
+            Asked("What is the price of Bako Lamp?", "$36", "value"),
+            Asked("Which product costs $7?", "Heva Fan", "name"),
+        ),
     ),
     Example(
         None,
@@ -36,6 +37,8 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("chosen", [[0], [1], [0, 1]])
 def test_each_answer_has_the_logits_of_a_prompt_of_its_own(random_backbone, chosen):
+    import torch
+
     model, tokenizer = random_backbone.model.eval(), random_backbone.tokenizer
     examples = [EXAMPLES[i] for i in chosen]
     packed = pack(examples, tokenizer, random_backbone.image_processor)
@@ -57,8 +60,10 @@ def test_each_answer_has_the_logits_of_a_prompt_of_its_own(random_backbone, chos
     assert packed.kinds == [asked.kind for example in examples for asked in example.asked]
 
 
-def alone(backbone, example: Example, asked: Asked) -> torch.Tensor:
+def alone(backbone, example: Example, asked: Asked):
     """The logits that predict the answer of one ordinary prompt, with the model's own positions and mask."""
+    import torch
+
     pictures, grid = {}, None
     if example.png is not None:
         image = Image.open(io.BytesIO(example.png))

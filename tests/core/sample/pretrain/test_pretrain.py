@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 
 from r3pp_core.errors import R3Error
 from r3pp_core.sample.pretrain import train
@@ -73,6 +72,8 @@ def test_another_config_is_refused(whole):
 
 def test_heads_of_the_first_layer_look_1_to_4_tokens_back(random_backbone):
     import copy
+
+    import torch
 
     model = copy.deepcopy(random_backbone.model).eval()
     set_first_weights(model, seed=0)
