@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.comparison import BASE, R3, differences, robustness
 from r3pp_core.evaluation.grouping import Arms
-from r3pp_core.evaluation.pairing import Evaluation, refuse_other_damage, rows_in_common
+from r3pp_core.evaluation.pairing import Evaluation, refuse_other_damage, refuse_other_view, rows_in_common
 from r3pp_core.evaluation.scoring import signed_interval
 
 CHAMPION: Final = "champion"
@@ -72,9 +72,15 @@ class Verdict:
 
 
 def judge(
-    candidate: Evaluation, base: Evaluation | None, champion: Evaluation | None, config: GateConfig = GateConfig()
+    candidate: Evaluation,
+    base: Evaluation | None,
+    champion: Evaluation | None,
+    config: GateConfig = GateConfig(),
+    *,
+    is_champion: bool = False,
 ) -> Verdict:
-    """Judge `candidate`'s arm r3. Without `champion` there is none yet; without `base` the gate stays closed."""
+    """Judge `candidate`'s arm r3. Without `champion` there is none yet, or the candidate is the champion itself;
+    without `base` the gate stays closed."""
     criteria = [
         Criterion("score_bounds", score_problems(candidate.results)),
         Criterion("enough_rows", size_problems(candidate.results, config.min_rows)),
@@ -84,7 +90,11 @@ def judge(
         criteria += [Criterion(name, [missing]) for name in ("clean_not_below_base", "robustness_above_base")]
     else:
         criteria += _against_base(candidate, base, config)
-    criteria.append(_no_regression(candidate, champion, config))
+    if champion is None:
+        note = "it is the champion" if is_champion else "there is no champion yet"
+        criteria.append(Criterion("no_regression", [], [note]))
+    else:
+        criteria.append(_no_regression(candidate, champion, config))
     return Verdict(criteria)
 
 
@@ -94,12 +104,24 @@ def comparable(candidate: Evaluation, champion: Evaluation, min_rows: int) -> st
         arms = _arms(candidate, champion, R3, CHAMPION)
     except R3Error as error:
         return str(error)
+    return _too_little_in_common(arms, candidate, champion, R3, "the champion", min_rows)
+
+
+def _too_little_in_common(
+    arms: Mapping[str, Arms], candidate: Evaluation, other: Evaluation, arm: str, who: str, min_rows: int
+) -> str | None:
+    """Why the two cannot be compared, though something is common: data sets, levels or rows that one of them lacks."""
+    if lacking := sorted(other.groups.keys() - candidate.groups.keys()):
+        return f"{who} was evaluated on {lacking[0]}, the candidate was not"
     for dataset, by_arm in arms.items():
-        if len(by_arm[R3]) < len(candidate.groups[dataset][R3]):
-            return f"the champion was not evaluated at all of the candidate's damage levels on {dataset}"
+        mine, theirs = (set(one.groups[dataset][name]) for one, name in ((candidate, R3), (other, arm)))
+        if mine - theirs:
+            return f"{who} was not evaluated at level {min(mine - theirs):g} on {dataset}, the candidate was"
+        if theirs - mine:
+            return f"{who} was evaluated at level {min(theirs - mine):g} on {dataset}, the candidate was not"
         num_common = min(len(rows) for rows in by_arm[R3].values())
         if num_common < min_rows:
-            return f"only {num_common} questions of {dataset} are the ones that the champion was asked"
+            return f"only {num_common} questions of {dataset} are the ones that {who} was asked"
     return None
 
 
@@ -134,9 +156,12 @@ def _cells(results: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _against_base(candidate: Evaluation, base: Evaluation, config: GateConfig) -> list[Criterion]:
     clean, robust = Criterion("clean_not_below_base", []), Criterion("robustness_above_base", [])
     try:
+        refuse_other_view(candidate, base)
         arms = _arms(candidate, base, BASE, BASE)
     except R3Error as error:
         return [Criterion(criterion.name, [str(error)]) for criterion in (clean, robust)]
+    if why := _too_little_in_common(arms, candidate, base, BASE, "the base", config.min_rows):
+        return [Criterion(criterion.name, [f"{why}; evaluate both alike"]) for criterion in (clean, robust)]
     _bounded(clean, _clean_differences(candidate, arms, BASE), -config.clean_margin, "clean")
     areas = _area_differences(candidate, arms, BASE)
     robust.notes.extend(f"{dataset}: {_said(area, 'area')}" for dataset, area in areas.items() if area)
@@ -150,11 +175,8 @@ def _against_base(candidate: Evaluation, base: Evaluation, config: GateConfig) -
     return [clean, robust]
 
 
-def _no_regression(candidate: Evaluation, champion: Evaluation | None, config: GateConfig) -> Criterion:
+def _no_regression(candidate: Evaluation, champion: Evaluation, config: GateConfig) -> Criterion:
     criterion = Criterion("no_regression", [])
-    if champion is None:
-        criterion.notes.append("there is no champion yet")
-        return criterion
     if why := comparable(candidate, champion, config.min_rows):
         criterion.reasons.append(f"{why}; evaluate the champion again on these questions")
         return criterion

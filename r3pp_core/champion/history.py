@@ -58,10 +58,16 @@ def entry_dir(champion_dir: Path, number: int) -> Path:
 def entries(champion_dir: Path) -> list[Entry]:
     """Every change up to the one that stands, oldest first; empty where there is no champion yet.
 
-    Raises R3Error for a history with a gap or a card that cannot be read.
+    Raises R3Error for a history with a gap or a card that cannot be read, or whose link is lost.
     """
     link = champion_dir / CURRENT
     if not link.is_symlink():
+        # One entry without a link is what a crash of the very first promotion leaves.
+        if link.exists() or entry_dir(champion_dir, 2).exists():
+            raise R3Error(
+                f"{link} is no link into {champion_dir / HISTORY}, so that nobody knows which champion stands; set it "
+                f"again, for example `ln -sfn {HISTORY}/0002 {link}`"
+            )
         return []
     return [_read(champion_dir, number) for number in range(1, int(link.readlink().name) + 1)]
 

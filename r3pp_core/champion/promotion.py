@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.artefact import Outcome, Request, Target, build, locked, require_manifest
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, locked, require_manifest
 from r3pp_core.champion.card import card_markdown, why_this_one, write_train_rows
 from r3pp_core.champion.gate import Criterion, GateConfig, Verdict, comparable, judge
 from r3pp_core.champion.history import CARD, TRAIN_ROWS, Change, Entry, entries, entry_dir, point_to, withdrawn
@@ -17,6 +17,7 @@ from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.pairing import Evaluation
 from r3pp_core.model.backbone import weights_hash
 from r3pp_core.progress import Progress, silent
+from r3pp_core.provenance import Artefact, damages
 
 CODE_VERSION = "2"
 
@@ -72,6 +73,7 @@ def promote(
         if history and history[-1].model_hash == model_hash:
             progress(f"champion: {candidate.model_dir} is champion {history[-1].number} already, nothing to do")
             return history[-1]
+        evaluation = require_manifest(Target(candidate.evaluation_dir), "r3pp evaluate")
         verdict = _verdict(candidate, history, config, again=again)
         if not verdict.is_open:
             raise GateClosedError(verdict)
@@ -79,32 +81,50 @@ def promote(
         def fill(staging: Path) -> None:
             _copy(candidate.model_dir, staging / "model", shutil.copyfile)
             _copy(candidate.evaluation_dir, staging / "evaluation", shutil.copyfile)
+            for name, judged, source in (
+                ("model", model, candidate.model_dir),
+                ("evaluation", evaluation, candidate.evaluation_dir),
+            ):
+                _refuse_other_bytes(staging / name, judged, source)
             write_train_rows(candidate.model_dir, candidate.train_jsonl, staging / TRAIN_ROWS)
 
         described = {"model_hash": model_hash, "model": str(candidate.model_dir), "gate": verdict.as_json()}
-        inputs = {
-            "model": model.content_hash,
-            "evaluation": require_manifest(Target(candidate.evaluation_dir), "r3pp evaluate").content_hash,
-        }
+        inputs = {"model": model.content_hash, "evaluation": evaluation.content_hash}
         entry = _add(champion_dir, history, "promoted", "", described, inputs, fill)
         progress(f"champion: {candidate.model_dir} is champion {entry.number}")
         return entry
 
 
-def roll_back(champion_dir: Path, to: int | None = None, reason: str = "", progress: Progress = silent) -> Entry:
-    """Make an earlier champion the champion again: the newest other model, or entry `to` of the history.
+def roll_back(
+    champion_dir: Path,
+    to: int | None = None,
+    reason: str = "",
+    progress: Progress = silent,
+    *,
+    asked_by: str | None = None,
+) -> Entry:
+    """Make an earlier champion the champion again: the newest other model that was not itself rolled back from, or
+    entry `to` of the history.
 
-    The model that is left may not come back by itself. Raises UsageError where there is no such entry, R3Error where
-    there is nothing to go back to.
+    The model that is left may not come back by itself. `asked_by` names the wish: asked twice, it is granted once.
+    Raises UsageError where there is no such entry, R3Error where there is nothing to go back to or its files are not
+    what they were.
     """
     if not champion_dir.is_dir():
         raise R3Error(f"{champion_dir} has no champion; promote a model first")
     with _alone(champion_dir):
         history = entries(champion_dir)
+        if history and asked_by and history[-1].card.get("asked_by") == asked_by:
+            progress(f"champion: {history[-1].number} is what this rollback made, nothing to do")
+            return history[-1]
         target = _target(history, to, champion_dir)
+        made = require_manifest(Target(target.folder), "r3pp promote")
+        if wrong := damages(Artefact(Target(target.folder), made)):
+            raise R3Error(f"champion {target.number} is damaged, so the present one stays: {wrong[0]}; choose another")
         described = {
             **{name: target.card[name] for name in ("model_hash", "model", "gate")},
             "rolled_back_to": target.number,
+            "asked_by": asked_by,
         }
 
         def fill(staging: Path) -> None:
@@ -113,7 +133,7 @@ def roll_back(champion_dir: Path, to: int | None = None, reason: str = "", progr
             if target.train_rows.is_file():
                 _link(target.train_rows, staging / TRAIN_ROWS)
 
-        inputs = {"entry": require_manifest(Target(target.folder), "r3pp promote").content_hash}
+        inputs = {"entry": made.content_hash}
         entry = _add(champion_dir, history, "rolled back", reason, described, inputs, fill)
         progress(f"champion: back to the model of champion {target.number}, now champion {entry.number}")
         return entry
@@ -143,11 +163,11 @@ def _verdict(candidate: Candidate, history: list[Entry], config: GateConfig, *, 
     mine = Evaluation.read(candidate.evaluation_dir)
     has_base = (candidate.base_evaluation_dir / "manifest.json").is_file()
     base = Evaluation.read(candidate.base_evaluation_dir) if has_base else None
-    champion = None
-    if history and history[-1].model_hash != model_hash:
+    champion, is_champion = None, bool(history) and history[-1].model_hash == model_hash
+    if history and not is_champion:
         new_dir = candidate.champion_evaluation_dir or history[-1].evaluation_dir
         champion = Evaluation.read(kept_or_new(history[-1], mine, new_dir, config) or history[-1].evaluation_dir)
-    criteria = judge(mine, base, champion, config).criteria
+    criteria = judge(mine, base, champion, config, is_champion=is_champion).criteria
     if (left := withdrawn(history).get(model_hash)) and not again:
         why = f": {left.card['reason']}" if left.card["reason"] else ""
         reason = f"it was rolled back from on {left.card['time']}{why}; promote it with `again` if you mean to"
@@ -165,9 +185,14 @@ def _target(history: list[Entry], to: int | None, champion_dir: Path) -> Entry:
         raise R3Error(f"{champion_dir} has no champion; promote a model first")
     now = history[-1]
     if to is None:
-        earlier = [entry for entry in history if entry.model_hash != now.model_hash]
+        left = withdrawn(history)
+        earlier = [entry for entry in history if entry.model_hash != now.model_hash and entry.model_hash not in left]
         if not earlier:
-            raise R3Error(f"champion {now.number} in {champion_dir} is the first; there is none to go back to")
+            raise R3Error(
+                f"before champion {now.number} in {champion_dir} there is none that was not rolled back from; name one"
+                if left
+                else f"champion {now.number} in {champion_dir} is the first; there is none to go back to"
+            )
         return earlier[-1]
     if not 1 <= to <= now.number:
         raise UsageError(f"there is no champion {to} in {champion_dir}; choose one of 1 to {now.number}")
@@ -221,6 +246,13 @@ def _copy(source: Path, target: Path, copy: Callable[[Path, Path], object]) -> N
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(source).parts):
             place.parent.mkdir(parents=True, exist_ok=True)
             copy(path, place)
+
+
+def _refuse_other_bytes(copy: Path, judged: Manifest, source: Path) -> None:
+    """What was judged may have been replaced or damaged while it was copied."""
+    wrong = damages(Artefact(Target(copy), judged))
+    if wrong:
+        raise R3Error(f"{source} is not what the gate judged ({wrong[0]}); promote it again")
 
 
 def _link(source: Path, target: Path) -> None:

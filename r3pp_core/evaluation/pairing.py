@@ -21,6 +21,8 @@ from r3pp_core.jsonl import read_jsonl
 
 # Where two evaluations differ in one of these, their questions were not the same, whatever the rows.
 SAME_QUESTIONS = ("damage", "seed")
+# What a model and the base that it is measured against have to be given alike.
+SAME_VIEW = ("prompt", "max_pixels", "decoding")
 LEADING_ARMS = (R3, BASE)
 
 
@@ -70,11 +72,20 @@ class Evaluation:
 
 def refuse_other_damage(a: Evaluation, b: Evaluation) -> None:
     """Raise R3Error where the two damaged their pictures otherwise."""
+    _refuse_unlike(a, b, SAME_QUESTIONS, "so that their pictures were damaged otherwise")
+
+
+def refuse_other_view(a: Evaluation, b: Evaluation) -> None:
+    """Raise R3Error where one was shown larger pictures, another prompt, or might say more."""
+    _refuse_unlike(a, b, SAME_VIEW, "so that one of them had it easier")
+
+
+def _refuse_unlike(a: Evaluation, b: Evaluation, names: Sequence[str], so: str) -> None:
     unlike = _unlike(a.results["signature"], b.results["signature"])
-    if wrong := [name for name in SAME_QUESTIONS if name in unlike]:
+    if wrong := [name for name in names if name in unlike]:
+        name, (mine, theirs) = wrong[0], unlike[wrong[0]]
         raise R3Error(
-            f"{a.folder} and {b.folder} differ in {wrong[0]} ({unlike[wrong[0]][0]} and {unlike[wrong[0]][1]}), so "
-            "that their pictures were damaged otherwise; evaluate one of them again"
+            f"{a.folder} and {b.folder} differ in {name} ({mine} and {theirs}), {so}; evaluate one of them again"
         )
 
 

@@ -109,7 +109,7 @@ def ask_champion_too(
     paths, champion = workspace.paths, current(workspace.paths.champion_dir)
     if champion is None:
         return
-    folder = paths.results_dir("champion")
+    folder = champion_on_questions_of(paths, candidate_dir.name)
     if kept_or_new(champion, Evaluation.read(candidate_dir), folder, workspace.gate_config):
         return
     context.log.info(f"champion {champion.number} was asked other questions; it is asked these too")
@@ -140,6 +140,7 @@ def load_r3(paths: Workspace, model_dir: Path) -> Subject:
     kinds={"torch", "json"},
     owners=["team:models"],
     code_version=CODE_VERSION,
+    pool="gpu",
     automation_condition=ON_CHANGE,
 )
 def evaluation_base(
@@ -165,6 +166,7 @@ def evaluation_base(
     kinds={"torch", "json"},
     owners=["team:models"],
     code_version=CODE_VERSION,
+    pool="gpu",
     automation_condition=ON_CHANGE,
     freshness_policy=RETRAINED,
 )
@@ -235,8 +237,13 @@ def candidate_of(paths: Workspace, name: str) -> "Candidate":
         paths.results_dir(name),
         paths.results_dir("base"),
         paths.merged("train"),
-        paths.results_dir("champion"),
+        champion_on_questions_of(paths, name),
     )
+
+
+def champion_on_questions_of(paths: Workspace, candidate: str) -> Path:
+    """Where the champion's answers to a candidate's questions lie; one folder for each, since they may differ."""
+    return paths.results_dir("champion") / candidate
 
 
 @dg.asset(
@@ -259,7 +266,8 @@ def champion(
     with user_errors():
         paths = workspace.paths
         if config.roll_back:
-            entry = roll_back(paths.champion_dir, config.roll_back_to, config.reason, context.log.info)
+            wish = context.run.root_run_id or context.run_id  # a retried run asks for the same once more
+            entry = roll_back(paths.champion_dir, config.roll_back_to, config.reason, context.log.info, asked_by=wish)
         else:
             candidate = candidate_of(paths, config.candidate or "r3")
             entry = promote(candidate, paths.champion_dir, workspace.gate_config, context.log.info, again=config.again)

@@ -75,6 +75,7 @@ def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     kinds={"torch", "json"},
     owners=["team:models"],
     code_version=CODE_VERSION,
+    pool="gpu",
 )
 def experiment_evaluation(
     context: dg.AssetExecutionContext,

@@ -86,9 +86,26 @@ def test_a_champion_that_was_asked_other_questions_cannot_judge(judged):
         "only 60 questions of chartqa are the ones that the champion was asked" in criteria["no_regression"].reasons[0]
     )
     criteria, _ = judged({}, {"levels": (0.0, 0.8)})
-    assert "not evaluated at all of the candidate's damage levels" in criteria["no_regression"].reasons[0]
+    assert "the champion was not evaluated at level 0.4 on chartqa" in criteria["no_regression"].reasons[0]
+    criteria, _ = judged({"levels": (0.0, 0.8)}, {"clean": 0.6})
+    assert "evaluated at level 0.4 on chartqa, the candidate was not" in criteria["no_regression"].reasons[0]
     criteria, _ = judged({}, {"seed": 1})
     assert "differ in seed" in criteria["no_regression"].reasons[0]
+
+
+def test_a_base_that_was_asked_otherwise_or_less_is_no_measure(candidate, evaluation):
+    mine = Evaluation.read(candidate("new").evaluation_dir)
+
+    def reason(**asked):
+        folder = evaluation("other base", "base", lambda number, level: False, arm="base", **asked)
+        verdict = judge(mine, Evaluation.read(folder), None)
+        assert [criterion.passed for criterion in verdict.criteria] == [True, True, False, False, True]
+        return verdict.reasons[0]
+
+    assert "only 60 questions of chartqa are the ones that the base was asked" in reason(num_rows=60)
+    assert "evaluated at level 1 on chartqa, the candidate was not" in reason(levels=(0.0, 0.4, 0.8, 1.0))
+    assert "not evaluated at level 0.4 on chartqa, the candidate was" in reason(levels=(0.0, 0.8))
+    assert "differ in max_pixels (None and 1024), so that one of them had it easier" in reason(max_pixels=1024)
 
 
 def test_problems_name_data_set_arm_and_level():

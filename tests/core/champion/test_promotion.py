@@ -141,10 +141,43 @@ def test_a_model_that_was_rolled_back_from_does_not_come_back_by_itself(candidat
         promote(bad, champion_dir)
     assert promote(bad, champion_dir, again=True).number == 4
     roll_back(champion_dir)
-    roll_back(champion_dir)
+    with pytest.raises(R3Error, match="none that was not rolled back from; name one"):
+        roll_back(champion_dir)
+    roll_back(champion_dir, to=2)
     assert weights_of(champion_dir) == "second"
     with pytest.raises(GateClosedError, match="rolled back"):
         promote(candidate("first", 0.8), champion_dir)
+
+
+def test_a_wish_that_comes_twice_is_granted_once(candidate, champion_dir):
+    for weights, clean in (("first", 0.6), ("second", 0.7), ("third", 0.8)):
+        promote(candidate(weights, clean), champion_dir)
+    assert roll_back(champion_dir, asked_by="run 7").number == 4
+    assert (roll_back(champion_dir, asked_by="run 7").number, weights_of(champion_dir)) == (4, "second")
+    assert (roll_back(champion_dir, asked_by="run 8").number, weights_of(champion_dir)) == (5, "first")
+
+
+def test_a_damaged_entry_does_not_come_back(candidate, champion_dir):
+    for weights, clean in (("first", 0.6), ("second", 0.7)):
+        promote(candidate(weights, clean), champion_dir)
+    (champion_dir / "history" / "0001" / "model" / "model.safetensors").write_text("wrong")
+    with pytest.raises(R3Error, match=r"champion 1 is damaged, .*model.safetensors has other bytes"):
+        roll_back(champion_dir)
+    assert (weights_of(champion_dir), len(entries(champion_dir))) == ("second", 2)
+
+
+def test_what_changes_while_it_is_copied_does_not_become_champion(candidate, champion_dir, monkeypatch):
+    judged, plain = candidate("first"), promotion._copy
+
+    def overtaken(source, target, copy):
+        plain(source, target, copy)
+        if target.name == "model":
+            (target / "model.safetensors").write_text("later")
+
+    monkeypatch.setattr(promotion, "_copy", overtaken)
+    with pytest.raises(R3Error, match="is not what the gate judged"):
+        promote(judged, champion_dir)
+    assert current(champion_dir) is None
 
 
 def test_there_is_nothing_to_go_back_to_from_the_first_or_from_none(candidate, champion_dir):
@@ -209,6 +242,16 @@ def test_a_gap_in_the_history_is_named(candidate, champion_dir):
     shutil.rmtree(champion_dir / "history" / "0001")
     with pytest.raises(R3Error, match=r"0001/champion.json cannot be read"):
         entries(champion_dir)
+
+
+def test_a_lost_link_is_no_empty_history(candidate, champion_dir):
+    promote(candidate("first", 0.6), champion_dir)
+    promote(candidate("second", 0.7), champion_dir)
+    (champion_dir / "current").unlink()
+    with pytest.raises(R3Error, match=r"nobody knows which champion stands; set it again"):
+        promote(candidate("third", 0.8), champion_dir)
+    (champion_dir / "current").symlink_to("history/0002")
+    assert promote(candidate("third", 0.8), champion_dir).number == 3
 
 
 def test_by_hand_promote_shows_every_reason_and_champion_the_history(tmp_path, candidate, champion_dir, capsys):

@@ -15,10 +15,10 @@ from r3pp_core.ingest.perceptual import (
     perceptual_hash,
     phash_bytes,
 )
-from r3pp_core.sample.plan import build_plan
 from r3pp_core.sample.config import SampleConfig
 from r3pp_core.sample.drawings import draw
 from r3pp_core.sample.layouts import KINDS
+from r3pp_core.sample.plan import build_plan
 
 
 def words_of(image):
