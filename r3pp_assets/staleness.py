@@ -8,7 +8,9 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
+from r3pp_core.errors import R3Error
 
+_PASSED = AssetCheckExecutionRecordStatus.SUCCEEDED
 NOT_PASSED, SOURCE_CHANGED = "a blocking check did not pass", "its source changed"
 
 
@@ -50,10 +52,25 @@ def files_are_gone(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
 
 def unchecked_assets(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> set[dg.AssetKey]:
     """Assets with a blocking check that failed last time, or never ran: what is below must not be built on them."""
+    return {key for key, statuses in _blocking_checks(graph, instance).items() if statuses != {_PASSED}}
+
+
+def failed_assets(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> set[dg.AssetKey]:
+    """Assets with a blocking check that ran to its end last time and said no."""
+    failed = AssetCheckExecutionRecordStatus.FAILED
+    return {key for key, statuses in _blocking_checks(graph, instance).items() if failed in statuses}
+
+
+def _blocking_checks(
+    graph: BaseAssetGraph, instance: dg.DagsterInstance
+) -> dict[dg.AssetKey, set[AssetCheckExecutionRecordStatus | None]]:
+    """By asset how its blocking checks ended last time; None stands for one that never ran."""
     blocking = [key for key in graph.asset_check_keys if graph.get(key).blocking]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
-    passed = {key for key, record in latest.items() if record.status == AssetCheckExecutionRecordStatus.SUCCEEDED}
-    return {key.asset_key for key in blocking if key not in passed}
+    found: dict[dg.AssetKey, set[AssetCheckExecutionRecordStatus | None]] = {}
+    for key in blocking:
+        found.setdefault(key.asset_key, set()).add(latest[key].status if key in latest else None)
+    return found
 
 
 def with_descendants(graph: BaseAssetGraph, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
@@ -68,12 +85,17 @@ def with_descendants(graph: BaseAssetGraph, keys: set[dg.AssetKey]) -> set[dg.As
 
 
 def changed_sources(workspace: WorkspaceResource) -> set[dg.AssetKey]:
-    """Raw assets whose local source no longer is what they were made from."""
+    """Raw assets whose local source no longer is what they were made from, or cannot be read: their run says why."""
     from r3pp_core.ingest.download import DownloadConfig, is_current
 
     if workspace.source is None:
         return set()
     config = DownloadConfig(source=workspace.source)
-    return {
-        dg.AssetKey(["raw", name]) for name in DATASETS if not is_current(name, workspace.paths.raw_dir(name), config)
-    }
+
+    def is_other(name: str) -> bool:
+        try:
+            return not is_current(name, workspace.paths.raw_dir(name), config)
+        except (R3Error, OSError):
+            return True
+
+    return {dg.AssetKey(["raw", name]) for name in DATASETS if is_other(name)}

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.artefact import hash_json
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 
 HUB_INTERVAL_S = 6 * 3600
+TAKES_IN = "r3pp/takes_in"
 
 
 def watch_source(interval_s: int) -> dg.SensorDefinition:
@@ -29,17 +32,21 @@ def new_source_data(context: dg.SensorEvaluationContext, workspace: WorkspaceRes
     if workspace.source is None:
         return dg.SensorResult(skip_reason=dg.SkipReason("the source is no local folder; `new_revisions` asks the Hub"))
     seen = json.loads(context.cursor or "{}")
-    looks = {name: look(Path(workspace.source), name) for name in DATASETS}
-    requests, waiting = [], []
-    for name, state in looks.items():
+    requests, waiting, unreadable = [], [], []
+    for name in DATASETS:
         before = seen.get(name, {})
-        if state != before.get("look"):
-            seen[name] = {"look": state, "asked": before.get("asked")}
-            waiting.append(name)
-        elif before.get("asked") != state:
-            seen[name]["asked"] = state
-            requests += list(_taken_in(workspace, name, state))
+        try:
+            state = look(Path(workspace.source), name)
+            if state != before.get("look"):
+                seen[name] = {**before, "look": state}
+                waiting.append(name)
+            elif before.get("asked") != state:
+                requests += list(_taken_in(workspace, name, state, before.get("times", 0)))
+                seen[name] = {**before, "asked": state, "times": before.get("times", 0) + 1}
+        except OSError as error:  # being replaced, or not ours to read: the others are looked at all the same
+            unreadable.append(f"{name}: {error}")
     reason = f"files of {', '.join(waiting)} changed; waiting until they are still" if waiting else "no file changed"
+    reason = "; ".join([*unreadable, reason])
     return dg.SensorResult(
         run_requests=requests, skip_reason=None if requests else dg.SkipReason(reason), cursor=json.dumps(seen)
     )
@@ -52,8 +59,8 @@ def look(source: Path, dataset: str) -> str:
     return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)
 
 
-def _taken_in(workspace: WorkspaceResource, dataset: str, state: str) -> Iterator[dg.RunRequest]:
-    """A run for files with other bytes; none where only their times changed."""
+def _taken_in(workspace: WorkspaceResource, dataset: str, state: str, times: int) -> Iterator[dg.RunRequest]:
+    """A run for files with other bytes; none where only their times changed. `times`: how often before."""
     from r3pp_core.ingest.download import DownloadConfig, is_current
 
     try:
@@ -63,7 +70,9 @@ def _taken_in(workspace: WorkspaceResource, dataset: str, state: str) -> Iterato
         pass  # a file is missing: the run says which
     key = dg.AssetKey(["raw", dataset])
     yield dg.RunRequest(
-        run_key=f"{dataset} {state}", asset_selection=[key], tags={"r3pp/why": f"files of {dataset} changed"}
+        run_key=f"{dataset} {times} {hash_json(state)[:16]}",
+        asset_selection=[key],
+        tags={"r3pp/why": f"files of {dataset} changed"},
     )
 
 
@@ -71,26 +80,29 @@ def _taken_in(workspace: WorkspaceResource, dataset: str, state: str) -> Iterato
     asset_selection=dg.AssetSelection.groups("raw", "models"),
     minimum_interval_seconds=HUB_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Asks the Hub which revision of each data set and model is the newest. One that follows a branch is "
-    "taken in again; of one that is pinned the newer revision is told. Off until turned on.",
+    description="Asks the Hub which revision of each data set and model is the newest. One that was fetched from a "
+    "branch is taken in again where the branch moved; of one that is pinned the newer revision is told. Off until "
+    "turned on.",
 )
 def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
     from r3pp_core.ingest.revisions import newest_revisions
 
     if workspace.source or workspace.settings.hub_models is None:
         return dg.SensorResult(skip_reason=dg.SkipReason("nothing of this workspace comes from the Hub"))
-    seen = json.loads(context.cursor or "{}")
+    told_of = json.loads(context.cursor or "{}")
     try:
         found = newest_revisions(workspace.settings.hub_models, workspace.paths)
     except R3Error as error:
         return dg.SensorResult(skip_reason=dg.SkipReason(str(error)), cursor=context.cursor)
     requests, told = [], []
     for place in found:
-        if seen.get(place.name) == place.newest:
-            continue
-        seen[place.name] = place.newest
         key = dg.AssetKey([place.group, place.asset])
-        if place.is_pinned or place.newest == place.held:
+        before = told_of.get(place.name, {})
+        times = before.get("times", 0) if before.get("newest") == place.newest else 0
+        # What is pinned, adopted or was never fetched is not for a switch to download.
+        if place.is_pinned or place.held is None or place.newest == place.held:
+            if before.get("newest") == place.newest:
+                continue
             told.append(
                 dg.AssetObservation(
                     key,
@@ -102,14 +114,23 @@ def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
                     },
                 )
             )
+        elif _is_running(context.instance, place.name):
+            continue
         else:
+            times += 1  # a download that failed is tried again at the next look
             requests.append(
                 dg.RunRequest(
-                    run_key=f"{place.name} {place.newest}",
+                    run_key=f"{place.name} {place.newest} {times}",
                     asset_selection=[key],
                     run_config={"ops": {f"{place.group}__{place.asset}": {"config": {"force": True}}}},
-                    tags={"r3pp/why": f"{place.repo} moved to {place.newest[:12]}"},
+                    tags={"r3pp/why": f"{place.repo} moved to {place.newest[:12]}", TAKES_IN: place.name},
                 )
             )
+        told_of[place.name] = {"newest": place.newest, "times": times}
     skip = None if requests else dg.SkipReason("no branch moved; newer revisions of what is pinned are observations")
-    return dg.SensorResult(run_requests=requests, skip_reason=skip, asset_events=told, cursor=json.dumps(seen))
+    return dg.SensorResult(run_requests=requests, skip_reason=skip, asset_events=told, cursor=json.dumps(told_of))
+
+
+def _is_running(instance: dg.DagsterInstance, place: str) -> bool:
+    under_way = dg.RunsFilter(tags={TAKES_IN: place}, statuses=list(IN_PROGRESS_RUN_STATUSES))
+    return instance.get_runs_count(under_way) > 0

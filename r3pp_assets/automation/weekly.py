@@ -4,7 +4,14 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_assets.staleness import NOT_PASSED, SOURCE_CHANGED, changed_sources, stale_reasons, with_descendants
+from r3pp_assets.staleness import (
+    NOT_PASSED,
+    SOURCE_CHANGED,
+    changed_sources,
+    failed_assets,
+    stale_reasons,
+    with_descendants,
+)
 
 REPORT, CHAMPION = dg.AssetKey(["report"]), dg.AssetKey(["champion"])
 WHY = "r3pp/why"
@@ -27,7 +34,7 @@ def weekly_retraining(
     keys = set(repository.get_job("full").asset_layer.executable_asset_keys)
     reasons = stale_reasons(graph, context.instance, keys)
     reasons |= dict.fromkeys(changed_sources(workspace), SOURCE_CHANGED)
-    is_closed = reasons.get(REPORT) == NOT_PASSED
+    is_closed = reasons.get(REPORT) == NOT_PASSED and REPORT in failed_assets(graph, context.instance)
     if is_closed:  # the same model would be turned away again
         reasons = {key: reason for key, reason in reasons.items() if key not in (REPORT, CHAMPION)}
     stale = with_descendants(graph, set(reasons)) & keys

@@ -5,6 +5,7 @@ anything else is converted to PNG in worker processes. Names stay the runbook's:
 """
 
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from r3pp_core.artefact import (
     Target,
     build,
     fresh_manifest,
+    hash_file,
     is_whole,
     read_manifest,
 )
@@ -106,14 +108,27 @@ def _refuse_foreign_pictures(out_dir: Path) -> None:
 
 
 def is_current(dataset: str, out_dir: Path, config: DownloadConfig) -> bool:
-    """Whether `out_dir` holds what the config's local source holds now."""
+    """Whether `out_dir` holds what the config's local source holds now.
+
+    A process that asks again and again reads a file anew only where its size or time changed.
+    """
     assert config.source is not None, "the Hub's sources are pinned, they do not change"
     if _adopted(out_dir):
         return True
     spec = dataset_spec(dataset)
     splits = spec_splits(spec, config.splits)
-    source = local_source(spec, Path(config.source), splits)
+    source = local_source(spec, Path(config.source), splits, _hash_once)
     return fresh_manifest(raw_target(out_dir), _request(spec, config, splits, source.identity)) is not None
+
+
+def _hash_once(path: Path) -> str:
+    status = path.stat()
+    return _hash_of_version(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _hash_of_version(path: Path, num_bytes: int, mtime_ns: int) -> str:
+    return hash_file(path)
 
 
 def _adopted(out_dir: Path) -> Manifest | None:

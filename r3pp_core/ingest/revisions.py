@@ -56,5 +56,6 @@ def newest_revision(repo: str, repo_type: Literal["dataset", "model"]) -> str:
     try:
         info = HfApi().repo_info(repo, repo_type=repo_type)
     except hub_errors() as error:
-        raise R3Error(f"the Hub cannot be asked for {repo}: {str(error).splitlines()[0]}") from error
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise R3Error(f"the Hub cannot be asked for {repo}: {why}") from error
     return str(info.sha)

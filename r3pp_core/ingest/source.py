@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,9 @@ def spec_splits(spec: DatasetSpec, splits: list[str]) -> list[str]:
     return found
 
 
-def local_source(spec: DatasetSpec, folder: Path, splits: list[str]) -> SourceFiles:
+def local_source(
+    spec: DatasetSpec, folder: Path, splits: list[str], hash_of: Callable[[Path], str] = hash_file
+) -> SourceFiles:
     """Find `<folder>/<dataset>/data/<split>-*.parquet` (or `<folder>/data/...`), identified by its bytes."""
     if not folder.is_dir():
         raise UsageError(f"--source {folder} is not a folder; give a folder that holds {spec.name}/data/*.parquet")
@@ -58,7 +60,7 @@ def local_source(spec: DatasetSpec, folder: Path, splits: list[str]) -> SourceFi
         raise R3Error(f"{spec.name}: no Parquet file for split {', '.join(missing)} in {data}; found {found}")
     for paths in files.values():
         refuse_missing_shards(spec.name, paths, str(data), "copy them there as well")
-    identity = hash_json({split: [hash_file(path) for path in paths] for split, paths in files.items()})
+    identity = hash_json({split: [hash_of(path) for path in paths] for split, paths in files.items()})
     return SourceFiles(files, identity)
 
 

@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
 import pytest
 
-from r3pp_assets.automation import sources, weekly
+from r3pp_assets.automation import alerts, sources, weekly
 from r3pp_assets.automation.alerts import failed_runs, post
 from r3pp_assets.automation.evaluate_only import evaluate_only
 from r3pp_assets.automation.sources import new_revisions, watch_source
@@ -189,7 +190,18 @@ def test_a_branch_that_moved_is_taken_in_and_a_pinned_one_is_told(ask_hub):
     assert observation.asset_key == dg.AssetKey(["models", "clip"])
     assert observation.metadata["is_newest"].value is False
     again = ask_hub([pinned, moved], result.cursor)
-    assert (again.run_requests, again.asset_events) == ([], []), "each revision is told once"
+    assert again.asset_events == [], "each revision is told once"
+    (retried,) = again.run_requests
+    assert retried.run_key != request.run_key, "what was not taken in is asked for again"
+    there = ask_hub([replace(moved, held="d" * 40)], again.cursor)
+    assert there.run_requests == []
+
+
+def test_what_was_never_fetched_or_adopted_is_not_downloaded_by_a_switch(ask_hub):
+    never = Place("raw", "infovqa", "train", "vidore/infovqa_train", None, "d" * 40, is_pinned=False)
+    result = ask_hub([never])
+    assert result.run_requests == []
+    assert [event.metadata["revision"].value for event in result.asset_events] == ["none"]
 
 
 def test_a_hub_that_does_not_answer_is_a_skip_and_is_asked_again(ask_hub):
@@ -279,14 +291,59 @@ def test_a_failed_run_is_told_with_its_error_and_without_an_address_in_the_log(w
 
     for context in failed(body=wrong):
         failed_runs(context)
-    assert webhook[1] == []
+        assert webhook[1] == []
+        monkeypatch.setenv("R3PP_WEBHOOK", webhook[0])
+        failed_runs(context)
+    (told_once,) = webhook[1]
+    assert told_once["text"].endswith(" failed: report: dagster.Failure: no image column")
 
 
-def test_an_address_that_is_none_or_does_not_answer_shows_in_the_tick():
-    with pytest.raises(ValueError, match="begins with http"):
+def test_a_check_that_only_warns_is_no_reason_for_a_failure(webhook, monkeypatch):
+    monkeypatch.setenv("R3PP_WEBHOOK", webhook[0])
+
+    def warning(report):
+        @dg.asset_check(asset=report)
+        def drift() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description="moved")
+
+        return drift
+
+    def refusal(report):
+        @dg.asset_check(asset=report, blocking=True)
+        def schema() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=False, description="a column is gone")
+
+        return schema
+
+    for context in failed([warning, refusal]):
+        failed_runs(context)
+    assert webhook[1][0]["text"].endswith(" failed: report schema: a column is gone")
+
+
+def test_an_address_that_is_none_or_does_not_answer_shows_in_the_tick_but_for_the_address(monkeypatch):
+    monkeypatch.setattr(alerts, "PAUSES_S", (0, 0))
+    with pytest.raises(R3Error, match="begins with http"):
         post("file:///etc/passwd", {"text": "x"})
-    with pytest.raises(OSError, match="refused"):
-        post("http://127.0.0.1:9/", {"text": "x"})
+    for address in ("http://127.0.0.1:9/secret", "http://secret host/secret"):
+        with pytest.raises(R3Error, match="did not take an alert") as caught:
+            post(address, {"text": "x"})
+        assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_hangs_up_once_is_asked_again(webhook, monkeypatch):
+    monkeypatch.setattr(alerts, "PAUSES_S", (0, 0))
+    plain = alerts.urllib.request.urlopen
+    answers = [ConnectionResetError(), None]
+
+    def shaky(request, timeout):
+        answer = answers.pop(0)
+        if answer:
+            raise answer
+        return plain(request, timeout=timeout)
+
+    monkeypatch.setattr(alerts.urllib.request, "urlopen", shaky)
+    post(webhook[0], {"text": "x"})
+    assert (webhook[1], answers) == ([{"text": "x"}], [])
 
 
 def test_one_checkpoint_is_evaluated_beside_the_line(broken):
