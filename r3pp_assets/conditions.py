@@ -3,12 +3,50 @@
 An asset is made when the data version of an input changed (other bytes, not merely another materialization), when its
 own code version did, or when its materializations were wiped; not while what is above it is being made or about to be,
 and not on an input whose blocking check failed. What failed is not tried again by itself: a change is handled once it
-was asked for. What was never made waits for somebody to make it the first time, which may take a day and a GPU.
+was asked for. A change that comes while the asset is being made is not lost, nor is one that stood when the automation
+was turned on. What was never made waits for somebody to make it the first time, which may take a day and a GPU; what
+reads it follows.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG, get_input_data_version_tag
+from dagster._core.storage.event_log.base import AssetRecord
+
+
+class IsBehind(dg.AutomationCondition):
+    """Whether what stands was made from other data versions than its inputs have now.
+
+    Told by the tags that Dagster gives a materialization; one without them (reported by hand) is not called behind.
+    """
+
+    @property
+    def name(self) -> str:
+        return "is_behind"
+
+    async def evaluate(  # type: ignore[override]  # Dagster awaits it, as its own
+        self, context: dg.AutomationContext
+    ) -> dg.AutomationResult:
+        key, view = context.key, context.asset_graph_view
+        assert isinstance(key, dg.AssetKey)
+        parents = list(view.asset_graph.get(key).parent_keys)
+        # The view keeps what it has read for the rest of the tick.
+        mine, *theirs = [_tags(await AssetRecord.gen(view, one)) for one in (key, *parents)]
+        is_behind = any(
+            then != tags.get(DATA_VERSION_TAG, then)
+            for parent, tags in zip(parents, theirs, strict=True)
+            if (then := mine.get(get_input_data_version_tag(parent)))
+        )
+        return dg.AutomationResult(context, context.candidate_subset if is_behind else context.get_empty_subset())
+
+
+def _tags(record: AssetRecord | None) -> Mapping[str, str]:
+    """Of the newest materialization."""
+    event = record.asset_entry.last_materialization if record else None
+    return (event.asset_materialization.tags if event and event.asset_materialization else None) or {}
+
 
 _CHANGED: dg.AutomationCondition = (
     dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
@@ -16,16 +54,29 @@ _CHANGED: dg.AutomationCondition = (
     | dg.AutomationCondition.newly_missing()
 )
 
-# Being made, asked for at this very tick, or waiting for its turn.
+# Made while an input changed: what it read is not what there is now.
+_MADE_TOO_EARLY = dg.AutomationCondition.newly_updated() & IsBehind()
+_AT_FIRST = dg.AutomationCondition.initial_evaluation()
+
+# A change is handled by asking for the asset, or by whoever made it with that change.
+_UNHANDLED: dg.AutomationCondition = ((_CHANGED & ~_AT_FIRST) | (IsBehind() & _AT_FIRST) | _MADE_TOO_EARLY).since(
+    (dg.AutomationCondition.newly_requested() & ~_MADE_TOO_EARLY)
+    | (dg.AutomationCondition.newly_updated() & ~IsBehind())
+)
+
+# Being made, asked for at this very tick, waiting for its turn, or failed: what is below would mix old with new.
 _PENDING: dg.AutomationCondition = (
-    dg.AutomationCondition.in_progress() | dg.AutomationCondition.will_be_requested() | _CHANGED.since_last_handled()
+    dg.AutomationCondition.in_progress()
+    | dg.AutomationCondition.will_be_requested()
+    | dg.AutomationCondition.execution_failed()
+    | _UNHANDLED
 )
 # Two arrows are enough: what reads an input by a longer way too waits for its turn from that input's change on. So a
 # new index does not have the old model evaluated on it while the new one is in training.
 _PENDING_ABOVE = dg.AutomationCondition.any_deps_match(_PENDING | dg.AutomationCondition.any_deps_match(_PENDING))
 
 ON_CHANGE = (
-    _CHANGED.since_last_handled()
+    _UNHANDLED
     & ~dg.AutomationCondition.any_deps_missing()
     & ~_PENDING_ABOVE
     & ~dg.AutomationCondition.in_progress()

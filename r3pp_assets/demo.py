@@ -14,6 +14,7 @@ from r3pp_core.errors import R3Error, UsageError
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 SETTINGS = "workspace.json"
+LOOK_TIMEOUT_S = "900"
 GATE_STEPS = {"gate", "champion"}
 
 
@@ -30,6 +31,9 @@ def set_environment(root: Path, profile: str, source: Path | None) -> None:
         R3PP_PROFILE=profile,
         R3PP_ROOT=str(root),
         R3PP_STORAGE=str(storage),
+        # A look at a source reads what changed there, which takes minutes where that is gigabytes.
+        DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS=LOOK_TIMEOUT_S,
+        DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS=LOOK_TIMEOUT_S,
     )
     if source is None:
         os.environ.pop("R3PP_SOURCE", None)

@@ -12,18 +12,22 @@ import yaml
 
 from r3pp_core.errors import R3Error
 
-NETWORK_TYPES = frozenset(
-    ("nfs", "nfs3", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "lustre", "ceph", "glusterfs", "gpfs", "beegfs")
-)
+SERVERS = ("nfs", "nfs3", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "virtiofs", "sshfs", "curlftpfs", "davfs")
+CLUSTERS = ("lustre", "ceph", "cephfs", "glusterfs", "gpfs", "beegfs", "orangefs", "pvfs2", "wekafs", "mfs", "juicefs")
+OBJECT_STORES = ("s3fs", "goofys", "geesefs", "rclone", "gcsfuse", "blobfuse", "blobfuse2", "seaweedfs")
+NETWORK_TYPES = frozenset((*SERVERS, *CLUSTERS, *OBJECT_STORES))
 
 
 def refuse_network_storage(home: Path, storage: Path) -> None:
     """Raise R3Error where `storage` would hold SQLite files on a network file system; PostgreSQL may live anywhere."""
-    settings = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8"))
-    if "postgres" in settings.get("storage", {}):
+    try:
+        settings = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise R3Error(f"{home / 'dagster.yaml'} cannot be read ({error}); DAGSTER_HOME has to hold it") from error
+    if "postgres" in ((settings or {}).get("storage") or {}):
         return
     mount, kind = file_system(storage)
-    if kind.removeprefix("fuse.") in NETWORK_TYPES or kind == "fuse.sshfs":
+    if kind.removeprefix("fuse.") in NETWORK_TYPES:
         raise R3Error(
             f"{storage} lies on {mount}, a network file system ({kind}), where SQLite's locks do not hold: set "
             "R3PP_STORAGE to a folder on a local disk, or use PostgreSQL (docs/operate.md)"

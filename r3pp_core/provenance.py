@@ -7,6 +7,7 @@ identity of an encoder or an index. What has such a hash is looked for among the
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +113,8 @@ def identities(artefact: Artefact) -> Iterator[str]:
         if "config.json" in weights and len(weights) > 1:
             yield hash_json(weights)
     if manifest.stage in ("models/clip", "models/minilm"):
-        yield encoder_hash(artefact.target.folder)
+        with suppress(R3Error, OSError):  # its folder is damaged: then nothing can have been made from what it is now
+            yield encoder_hash(artefact.target.folder)
 
 
 def lines(node: Node, workspace: Path) -> list[str]:
@@ -167,6 +169,20 @@ def nodes_of(node: Node) -> list[Node]:
     return list(found.values())
 
 
+def missing_inputs(node: Node) -> list[str]:
+    """Inputs of an artefact that no whole manifest of the workspace names: gone, replaced, or the manifest is torn."""
+    return [
+        f"{node.artefact.place}: its input {name} ({value[:12]}) is nowhere in the workspace"
+        for name, value in node.inputs.items()
+        if isinstance(value, str) and _is_inside(name, value)
+    ]
+
+
+def _is_inside(name: str, value: str) -> bool:
+    """Whether a value is the hash of something that a workspace holds; a source lies outside."""
+    return HASH.fullmatch(value) is not None and name != "source" and value != EMPTY_HASH
+
+
 def damages(artefact: Artefact) -> list[str]:
     """Files that are not what the manifest says, by reading them all."""
     folder, manifest = artefact.target.folder, artefact.manifest
@@ -197,7 +213,7 @@ def _hash(path: Path) -> str | None:
 def _bare(name: str, value: str) -> str:
     if not HASH.fullmatch(value):
         return value
-    return f"{value[:12]}" if name == "source" else f"{value[:12]} (no artefact of this workspace)"
+    return f"{value[:12]} (no artefact of this workspace)" if _is_inside(name, value) else value[:12]
 
 
 def _read(path: Path) -> Artefact | None:

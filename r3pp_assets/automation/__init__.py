@@ -16,6 +16,7 @@ def automation() -> dg.Definitions:
         target=PRODUCTION_LINE,
         default_status=dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=tick_s(),
+        use_user_code_server=True,  # for IsBehind, a condition of ours
         description="Makes every asset of the production line whose inputs or code changed, up to the gate. Off until "
         "turned on.",
     )

@@ -27,7 +27,7 @@ def run_lineage(args: Namespace) -> None:
 
 
 def run_verify(args: Namespace) -> int:
-    from r3pp_core.provenance import damages, find, lineage, nodes_of, workspace_of
+    from r3pp_core.provenance import damages, find, lineage, missing_inputs, nodes_of, workspace_of
 
     artefact = find(args.artefact)
     workspace = (args.workspace or workspace_of(artefact)).resolve()
@@ -35,7 +35,7 @@ def run_verify(args: Namespace) -> int:
     for node in nodes_of(lineage(artefact, workspace)):
         manifest = node.artefact.manifest
         num_files += len(manifest.files) + sum(tree["count"] for tree in manifest.trees.values())
-        found = damages(node.artefact)
+        found = damages(node.artefact) + missing_inputs(node)
         problems += found
         say(f"{node.artefact.name}: {'; '.join(found) if found else f'{manifest.num_bytes / 1e6:.1f} MB as they were'}")
     say(f"verify: {num_files} files read, {len(problems)} problems")

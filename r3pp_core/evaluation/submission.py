@@ -24,5 +24,6 @@ def write_submissions(samples: Iterable[Mapping[str, Any]], folder: Path) -> lis
 
 
 def _question_id(sample: Mapping[str, Any]) -> int | str:
-    named = str((sample.get("meta") or {}).get("question_id") or sample["id"])
+    given = (sample.get("meta") or {}).get("question_id")
+    named = str(sample["id"] if given in (None, "") else given)
     return int(named) if named.isascii() and named.isdigit() else named

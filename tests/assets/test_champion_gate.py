@@ -7,6 +7,7 @@ import pytest
 
 from r3pp_assets.defs.evaluate.checks import CRITERIA
 from r3pp_assets.demo import GATE_STEPS, gate_reasons
+from r3pp_core.artefact import hash_file, hash_json
 from r3pp_core.champion.history import current, entries
 from r3pp_core.champion.promotion import promote
 
@@ -62,14 +63,22 @@ def test_the_checks_tell_the_differences_they_judged_by(made):
     assert "there is no champion yet" in shown["no_regression"].description
 
 
+def forge_card(entry, **changes):
+    """Another card in an entry that is whole all the same."""
+    (entry.folder / "champion.json").write_text(json.dumps({**entry.card, **changes}))
+    manifest = json.loads((entry.folder / "manifest.json").read_text())
+    manifest["files"]["champion.json"]["sha256"] = hash_file(entry.folder / "champion.json")
+    manifest["content_hash"] = hash_json({name: file["sha256"] for name, file in manifest["files"].items()})
+    (entry.folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 def test_a_rollback_is_a_job_whose_materialization_says_what_and_why(broken, run):
     result = run("rollback", {"champion": {"config": {"roll_back": True, "reason": "it swears"}}})
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "is the first; there is none to go back to" in failure.step_failure_data.error.message
     first = current(broken.paths.champion_dir)
-    another = dict(first.card, model_hash="another")  # as if a second model had been promoted since
-    (first.folder / "champion.json").write_text(json.dumps(another))
+    forge_card(first, model_hash="another")  # as if a second model had been promoted since
     from r3pp_assets.defs.evaluate.assets import candidate_of
     from r3pp_core.champion.gate import GateConfig
 

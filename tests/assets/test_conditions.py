@@ -16,10 +16,23 @@ class Line:
         self.graph = definitions.resolve_asset_graph()
         self.keys = PRODUCTION_LINE.resolve(self.graph)
 
-    def made(self, name, version):
-        """Materialize, with every blocking check passed."""
+    def versions(self, key):
+        """The data versions that the inputs of an asset have now."""
+        events = {
+            parent: self.instance.get_latest_materialization_event(parent) for parent in self.graph.get(key).parent_keys
+        }
+        return {
+            parent.to_user_string(): event.asset_materialization.tags["dagster/data_version"]
+            for parent, event in events.items()
+            if event
+        }
+
+    def made(self, name, version, made_from=None):
+        """Materialize, with every blocking check passed. `made_from`: its inputs' versions, those of now if None."""
         key = AssetKey(name.split("/"))
         tags = {"dagster/data_version": version, "dagster/code_version": self.graph.get(key).code_version}
+        for parent, read in (made_from or self.versions(key)).items():
+            tags[f"dagster/input_data_version/{parent}"] = read
         self.instance.report_runless_asset_event(AssetMaterialization(key, tags=tags))
         for check in self.graph.get(key).check_keys:
             self.checked(name, check.name, passed=True)
@@ -50,9 +63,13 @@ class Line:
 
 
 @pytest.fixture
-def line(made):
+def line(monkeypatch, tmp_path):
+    from r3pp_assets.definitions import defs
+
+    monkeypatch.setenv("R3PP_PROFILE", "sample")
+    monkeypatch.setenv("R3PP_ROOT", str(tmp_path))
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Line(made.definitions, instance)
+        yield Line(defs(), instance)
 
 
 @pytest.fixture
@@ -149,3 +166,27 @@ def test_changed_code_makes_its_asset_anew(settled):
     )
     settled.definitions, settled.graph = changed, changed.resolve_asset_graph()
     assert settled.launched() == {"report"}
+
+
+def test_a_change_that_comes_while_the_asset_is_being_made_is_not_lost(settled):
+    settled.made("raw/chartqa", "2")
+    assert settled.launched() == {"ocr/chartqa"}
+    began_with = settled.versions(AssetKey(["ocr", "chartqa"]))
+    settled.made("raw/chartqa", "3")
+    settled.made("ocr/chartqa", "2", began_with)
+    assert settled.launched() == {"ocr/chartqa"}
+    settled.made("ocr/chartqa", "3")
+    assert settled.launched() == {"unified/chartqa"}
+
+
+def test_a_change_that_stood_when_the_switch_was_turned_on_is_taken_up(line):
+    line.all_made()
+    line.made("raw/chartqa", "2")
+    assert line.launched() == {"ocr/chartqa"}
+
+
+def test_who_makes_all_of_it_by_hand_leaves_nothing_to_do(settled):
+    settled.made("raw/chartqa", "2")
+    settled.made("ocr/chartqa", "2")
+    settled.made("unified/chartqa", "1")
+    assert settled.launched() == set()

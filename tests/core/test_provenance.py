@@ -78,7 +78,7 @@ def root(tmp_path):
         Target(root / "results" / "r3"),
         "evaluation/r3",
         {"results.json": "{}"},
-        {"model": weights_hash(root / "models" / "r3"), "table": "7" * 64},
+        {"model": weights_hash(root / "models" / "r3"), "table": table},
     )
     return root
 
@@ -101,14 +101,14 @@ def test_an_evaluation_leads_back_to_the_source_and_its_commit(root):
         "models/backbone",
     }
     shown = "\n".join(lines(node, root))
-    assert "table: 777777777777 (no artefact of this workspace)" in shown
+    assert "table: merged/train" in shown
     assert "dtype: float32" in shown
     assert "train from commit c0ffee" in shown
     assert "raw and 1 more: raw/chartqa" in shown, "one artefact under two names is one line"
     assert EMPTY_HASH[:12] not in shown
     assert shown.count("source: 555555555555") == 1
     assert "corpus: merged/train  data/unified/train" in shown
-    assert shown.count("(above)") == 1
+    assert shown.count("(above)") == 2
 
 
 def test_a_file_belongs_to_the_artefact_that_names_it(root):
@@ -154,6 +154,16 @@ def test_sound_artefacts_verify_and_every_kind_of_damage_is_named(root, capsys):
     assert f"{root / 'data' / 'unified' / 'train.jsonl'} has other bytes than the manifest says" in told
     assert f"{root / 'models' / 'backbone' / 'model.safetensors'} is missing" in told
     assert f"{manifest} was edited" in told
+
+
+def test_what_is_gone_or_whose_manifest_is_torn_does_not_verify(root, capsys):
+    index = root / "indices" / "text" / "manifest.json"
+    index.write_text(index.read_text()[:100])
+    assert main(["verify", str(root / "results" / "r3")]) == 1
+    told = capsys.readouterr().out
+    assert "step_2: its input text_index (" in told
+    assert ") is nowhere in the workspace" in told
+    assert "1 problems" in told
 
 
 def test_lineage_by_hand_finds_inputs_in_another_workspace(root, tmp_path, capsys):
