@@ -15,14 +15,23 @@ def main(
     num_groups: Annotated[int, typer.Option("--num_groups", help="groups of twelve pages to draw")] = (
         PretrainConfig().num_groups
     ),
+    num_threads: Annotated[int, typer.Option("--num_threads", help="of the model; pages are prepared beside it")] = (
+        PretrainConfig().num_threads
+    ),
+    pack: Annotated[bool, typer.Option("--pack", help="put the result where the package carries it")] = False,
 ) -> None:
     """Pre-train the small Qwen3-VL of the sample; goes on where an earlier call stopped."""
-    from r3pp_core.sample.pretrain.train import pretrain
+    from r3pp_core.sample.packaged import pack as put_into_package
+    from r3pp_core.sample.pretrain.card import backbone_card
+    from r3pp_core.sample.pretrain.train import num_parameters, pretrain
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    config = PretrainConfig(seed=seed, steps=steps, num_groups=num_groups)
-    scores = pretrain(out_dir, config, typer.echo)
-    typer.echo(scores)
+    config = PretrainConfig(seed=seed, steps=steps, num_groups=num_groups, num_threads=num_threads)
+    typer.echo(pretrain(out_dir, config, typer.echo))
+    if pack:
+        backbone = out_dir / "backbone"
+        card = backbone_card(out_dir, config, num_parameters(backbone))
+        typer.echo(f"packed into {put_into_package(backbone, 'backbone', card)}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 import random
 import time
 from collections import defaultdict
@@ -220,6 +221,15 @@ class _Run:
         with (self.out_dir / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.progress(f"pretrain: {json.dumps(line)}")
+
+
+def num_parameters(backbone: Path) -> int:
+    """Of a saved model; tied weights are stored once."""
+    from safetensors import safe_open
+
+    with safe_open(backbone / "model.safetensors", framework="np") as weights:
+        names = weights.keys()
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
 
 
 def tokenizer_texts(seed: int) -> list[str]:

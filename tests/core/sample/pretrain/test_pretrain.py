@@ -84,3 +84,16 @@ def test_heads_of_the_first_layer_look_1_to_4_tokens_back(random_backbone):
     for head in range(4):
         looked_at = attention[head].argmax(-1)[8:]
         assert (torch.arange(8, 40) - looked_at).tolist() == [head + 1] * 32
+
+
+def test_the_card_tells_how_it_was_made_and_what_it_can_do(whole):
+    from r3pp_core.sample.pretrain.card import backbone_card
+    from r3pp_core.sample.pretrain.train import num_parameters
+
+    parameters = num_parameters(whole / "backbone")
+    assert 1_500_000 < parameters <= 3_000_000
+    card = backbone_card(whole, SHORT, parameters)
+    assert "A Qwen3-VL of 2." in card
+    assert f"| {SHORT.steps} | " in card
+    assert "- `lesson_steps`: 3" in card
+    assert "| both | " in card
