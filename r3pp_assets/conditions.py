@@ -77,7 +77,7 @@ _PENDING_ABOVE = dg.AutomationCondition.any_deps_match(_PENDING | dg.AutomationC
 
 ON_CHANGE = (
     _UNHANDLED
-    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_missing().ignore(dg.AssetSelection.groups("control"))  # may never be made
     & ~_PENDING_ABOVE
     & ~dg.AutomationCondition.in_progress()
     & dg.AutomationCondition.all_deps_blocking_checks_passed()

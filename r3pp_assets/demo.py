@@ -107,7 +107,7 @@ def materialize_stale(root: Path) -> set[str]:
     from r3pp_assets.staleness import changed_sources, stale_assets, with_descendants
 
     definitions = defs()
-    job = definitions.resolve_job_def("full")
+    job = definitions.resolve_job_def("proof")
     keys = set(job.asset_layer.executable_asset_keys)
     with dg.DagsterInstance.get() as instance:
         graph = definitions.resolve_asset_graph()
@@ -141,10 +141,11 @@ def gate_reasons() -> list[str]:
 def full_job() -> Any:
     from r3pp_assets.definitions import defs
 
-    return defs().resolve_job_def("full")
+    return defs().resolve_job_def("proof")
 
 
 def show_scores(root: Path) -> None:
+    from r3pp_core.evaluation.recovery import recovery_text
     from r3pp_core.evaluation.reporting import read_results
     from r3pp_core.evaluation.scoring import score_table
     from r3pp_core.profiles import profile_named
@@ -152,7 +153,8 @@ def show_scores(root: Path) -> None:
 
     folder = Workspace(root).results_dir("report")
     heading = profile_named(os.environ["R3PP_PROFILE"]).heading
-    sys.stdout.write("\n" + score_table(read_results(folder), heading))
+    results = read_results(folder)
+    sys.stdout.write("\n" + score_table(results, heading) + recovery_text(results))
     sys.stdout.write(f"\nreport: {folder / 'report.html'}\n")
 
 

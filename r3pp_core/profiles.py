@@ -26,6 +26,7 @@ class Profile:
     name: str
     hub_models: dict[str, HubModel] | None
     recipe: str
+    control_recipe: str
     rows_per_dataset: int
     ablation_levels: list[float]
     max_new_tokens: int
@@ -33,9 +34,16 @@ class Profile:
 
 
 PROFILES = {
-    "sample": Profile("sample", None, "sample", 200, [0.8], 8, "plumbing check: random backbone"),
+    "sample": Profile("sample", None, "sample", "sample_control", 200, [0.8], 8, "plumbing check: random backbone"),
     "full": Profile(
-        "full", {"clip": CLIP, "minilm": MINILM, "backbone": QWEN3_VL_8B}, "qwen3vl_8b_lora", 500, [0.0, 0.8], 32, None
+        "full",
+        {"clip": CLIP, "minilm": MINILM, "backbone": QWEN3_VL_8B},
+        "qwen3vl_8b_lora",
+        "qwen3vl_8b_lora_control",
+        500,
+        [0.0, 0.8],
+        32,
+        None,
     ),
 }
 

@@ -7,6 +7,7 @@ INDEX = dg.AssetSelection.groups("models", "index")
 TRAIN = dg.AssetSelection.assets(["checkpoint", "r3"], ["model", "r3"])
 EVALUATE = dg.AssetSelection.groups("evaluate")
 PRODUCTION_LINE = INGEST | INDEX | TRAIN | EVALUATE
+CONTROL = dg.AssetSelection.groups("control")
 
 JOBS = [
     dg.define_asset_job("ingest", INGEST, description="From the sources to the merged tables."),
@@ -14,6 +15,8 @@ JOBS = [
     dg.define_asset_job("train", TRAIN, description="Train and export the production model."),
     dg.define_asset_job("evaluate", EVALUATE, description="Evaluate, report and pass the gate."),
     dg.define_asset_job("full", PRODUCTION_LINE, description="Everything, from the sources to the champion."),
+    dg.define_asset_job("control", CONTROL, description="Train and evaluate what R3's gain is measured against."),
+    dg.define_asset_job("proof", PRODUCTION_LINE | CONTROL, description="`full`, and the control for the report."),
     dg.define_asset_job(
         "promote",
         dg.AssetSelection.assets(["champion"]),

@@ -10,7 +10,7 @@ from r3pp_core.artefact import content_hash_of, hash_json
 from r3pp_core.champion.history import Entry
 from r3pp_core.evaluation.pairing import compare
 from r3pp_core.evaluation.reporting import read_results
-from r3pp_core.evaluation.scoring import signed_interval
+from r3pp_core.evaluation.text_table import signed_interval
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.model.storage import read_description
 from r3pp_core.recipes.resolve import changed_fields

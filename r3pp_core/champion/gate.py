@@ -15,7 +15,7 @@ from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.comparison import BASE, R3, differences, robustness
 from r3pp_core.evaluation.grouping import Arms
 from r3pp_core.evaluation.pairing import Evaluation, refuse_other_damage, refuse_other_view, rows_in_common
-from r3pp_core.evaluation.scoring import signed_interval
+from r3pp_core.evaluation.text_table import signed_interval
 
 CHAMPION: Final = "champion"
 CLEAN: Final = "0"

@@ -37,6 +37,11 @@ def add_commands(commands: Any) -> None:
         help="controls that are asked besides at every level: none; shuffled: of pictures drawn by chance; oracle: "
         "that says a reference answer",
     )
+    command.add_argument(
+        "--control_dir",
+        type=Path,
+        help="a checkpoint of the recipe's control (trained alike, without evidence), asked besides",
+    )
     add_config_flags(command, EvaluateConfig)
     add_launch_flags(command)
     command.set_defaults(handler=run_evaluate)
@@ -51,6 +56,7 @@ def add_commands(commands: Any) -> None:
 
 
 def run_evaluate(args: Namespace) -> None:
+    from r3pp_core.evaluation.recovery import recovery_text
     from r3pp_core.evaluation.reporting import make_report, read_results
     from r3pp_core.evaluation.scoring import score_table
     from r3pp_core.evaluation.subjects import BASE_ARMS, base_subject, r3_subject
@@ -59,7 +65,9 @@ def run_evaluate(args: Namespace) -> None:
     config = config_from(args, EvaluateConfig)
     controls = [EVIDENCE_ARMS[name] for name in args.evidence]
     config = config.model_copy(update={"arms": list(dict.fromkeys([*config.arms, *controls]))})
-    subject = r3_subject(args.checkpoint_dir, args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
+    where = (args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
+    subject = r3_subject(args.checkpoint_dir, *where)
+    control = r3_subject(args.control_dir, *where) if args.control_dir else None
     tables = (args.val_jsonl, args.image_root)
     launch = launch_if_many(args)
     assert subject.places is not None
@@ -68,9 +76,15 @@ def run_evaluate(args: Namespace) -> None:
     del subject  # two large models need not fit into memory together
     base_config = config.model_copy(update={"arms": list(BASE_ARMS), "ablations": []})
     say_manifest(evaluate(base, *tables, args.out_dir / "base", base_config, say, force=args.force, launch=launch))
-    out_dir = args.out_dir / "report"
-    say_manifest(make_report([args.out_dir / "base", args.out_dir / "r3"], args.image_root, out_dir, args.heading, say))
-    say("\n" + score_table(read_results(out_dir), args.heading))
+    del base
+    folders, out_dir = [args.out_dir / "base", args.out_dir / "r3"], args.out_dir / "report"
+    if control:
+        folders.append(args.out_dir / "control")
+        its_own = config.model_copy(update={"arms": list(control.arms), "ablations": []})
+        say_manifest(evaluate(control, *tables, folders[-1], its_own, say, force=args.force, launch=launch))
+    say_manifest(make_report(folders, args.image_root, out_dir, args.heading, say))
+    results = read_results(out_dir)
+    say("\n" + score_table(results, args.heading) + recovery_text(results))
     say(f"report: {out_dir / 'report.html'}")
 
 

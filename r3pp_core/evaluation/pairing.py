@@ -15,8 +15,7 @@ from r3pp_core.evaluation.comparison import BASE, R3
 from r3pp_core.evaluation.grouping import Arms, ScoredRow, column, group_samples, level_key
 from r3pp_core.evaluation.metrics import METRICS
 from r3pp_core.evaluation.reporting import read_results
-from r3pp_core.evaluation.scoring import signed_interval
-from r3pp_core.evaluation.text_table import text_table
+from r3pp_core.evaluation.text_table import signed_interval, text_table
 from r3pp_core.jsonl import read_jsonl
 
 # Where two evaluations differ in one of these, their questions were not the same, whatever the rows.

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from r3pp_core.evaluation.comparison import BASE, R3
+from r3pp_core.evaluation.recovery import CONTROL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +23,11 @@ METRIC_TITLES: Final = {
     "bleu": "BLEU",
     "rouge_l": "ROUGE-L",
 }
-ARM_TITLES: Final = {BASE: "base", "base_ocr": "base + OCR text", R3: "R3"}
+ARM_TITLES: Final = {BASE: "base", "base_ocr": "base + OCR text", CONTROL: "control (trained, no evidence)", R3: "R3"}
 _ARM_STYLES: Final[dict[str, dict[str, Any]]] = {
     BASE: {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     "base_ocr": {"color": "#E69F00", "marker": "^", "linestyle": ":"},
+    CONTROL: {"color": "#CC79A7", "marker": "D", "linestyle": "-."},
     R3: {"color": "#0072B2", "marker": "o", "linestyle": "-"},
 }
 _KINDS: Final = (("picture", "#0072B2"), ("text", "#D55E00"))

@@ -10,7 +10,8 @@ from r3pp_core.errors import R3Error
 from r3pp_core.evaluation import plots
 from r3pp_core.evaluation.cases import OUTCOMES, SHOWN_OUTCOMES, Case, choose_cases
 from r3pp_core.evaluation.comparison import BASE, R3
-from r3pp_core.evaluation.scoring import signed_interval
+from r3pp_core.evaluation.recovery import CONTROL, MEAN
+from r3pp_core.evaluation.text_table import signed_interval
 from r3pp_core.pictures import DECODE_ERRORS, PictureError, open_picture, picture_inside
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 PICTURE_SIDE_PX: Final = 340
 EVIDENCE_SIDE_PX: Final = 150
 _JPEG_QUALITY: Final = 82
+
+AGAINST_TITLES: Final = {
+    CONTROL: "the control (the same training without evidence)",
+    "base_ocr": "the base with OCR text",
+    BASE: "the base",
+}
 
 DamagedImage = Callable[[Mapping[str, Any]], "Image.Image"]
 
@@ -46,6 +53,9 @@ def render_report(
     return environment.get_template("report.html.jinja").render(
         heading=heading,
         results=results,
+        recovery=results["recovery"],
+        recovery_rows=_recovery_rows(results["recovery"]),
+        against=AGAINST_TITLES[results["recovery"]["against"]] if results["recovery"] else None,
         datasets=datasets,
         ablation_levels=sorted({level for d in datasets for level in d["ablation_levels"]}, key=float),
         summary=_summary(results),
@@ -113,6 +123,14 @@ def _summary(results: Mapping[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return lines
+
+
+def _recovery_rows(recovery: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any]]]:
+    """A line a data set, and their mean where there are several."""
+    if recovery is None:
+        return []
+    rows = list(recovery["datasets"].items())
+    return [*rows, ("mean", recovery[MEAN])] if len(rows) > 1 else rows
 
 
 def _flat_signature(signature: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -55,6 +55,15 @@ def make_report(
     return build(Target(out_dir), request, make, force=force, progress=progress)
 
 
+def disagreement(evaluation_dirs: Sequence[Path]) -> str | None:
+    """Why these evaluations cannot be scored together; None where they can."""
+    try:
+        _check_agreement({folder.name: require_manifest(Target(folder), "r3pp evaluate") for folder in evaluation_dirs})
+    except R3Error as error:
+        return str(error)
+    return None
+
+
 def _check_agreement(manifests: dict[str, Manifest]) -> None:
     first_name, first = next(iter(manifests.items()))
     first_config = EvaluateConfig.model_validate(first.config)

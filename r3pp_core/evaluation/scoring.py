@@ -16,8 +16,9 @@ from r3pp_core.evaluation.comparison import BASE, R3, by_operator, differences, 
 from r3pp_core.evaluation.grouping import SUBSETS, ScoredRow, group_samples, level_key
 from r3pp_core.evaluation.metric_set import ALWAYS, MetricSet
 from r3pp_core.evaluation.metrics import METRICS
+from r3pp_core.evaluation.recovery import recovery
 from r3pp_core.evaluation.signature import short_signature
-from r3pp_core.evaluation.text_table import text_table
+from r3pp_core.evaluation.text_table import signed_interval, text_table
 
 
 def score_samples(
@@ -59,6 +60,7 @@ def score_samples(
         },
         "differences": {d: differences(d, arms, primary[d], seed) for d, arms in groups.items()},
         "robustness": {d: robustness(d, arms, primary[d], seed) for d, arms in groups.items()},
+        "recovery": recovery(groups, primary, seed),
         "operators": {d: by_operator(arms, primary[d], seed) for d, arms in groups.items()},
         "confidence": calibration.results(),
         "primary": {dataset: primary[dataset] for dataset in num_samples},
@@ -132,9 +134,3 @@ def score_table(results: Mapping[str, Any], header: str | None = None) -> str:
     text = text_table(titles, lines, num_left=2)
     text.insert(1, "-" * len(text[0]))
     return "\n".join(([header] if header else []) + text) + "\n"
-
-
-def signed_interval(difference: Mapping[str, Any]) -> str:
-    """A difference in percentage points with its interval: +15.2 [+12.0, +18.4]."""
-    mean, low, high = (100 * difference[key] for key in ("mean", "low", "high"))
-    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"

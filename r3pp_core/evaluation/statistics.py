@@ -71,6 +71,17 @@ def bootstrap_means(
     ]
 
 
+def resampled_means(
+    values: ArrayLike, clusters: Sequence[Hashable], seed: int = 0, num_resamples: int = NUM_RESAMPLES
+) -> Floats:
+    """The means (R, m) of each column of `values` (n, m) over R draws of clusters, for statistics of several means.
+
+    Raises:
+        R3Error: nothing to average, a score that is not finite, or lengths that differ.
+    """
+    return _resampled_means(*_checked(values, clusters), seed, num_resamples)
+
+
 def paired_difference(
     a: ArrayLike,
     b: ArrayLike,

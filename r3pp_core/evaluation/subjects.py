@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 BASE_ARMS = ("base", "base_ocr")
 MAX_KEPT_BYTES = 1 << 30  # of decoded pictures, which come back at every damage level
-R3_ARMS = tuple(arm for arm in ARMS if arm not in BASE_ARMS)
+CONTROL_ARMS = ("control",)
+R3_ARMS = tuple(arm for arm in ARMS if arm not in (*BASE_ARMS, *CONTROL_ARMS))
 
 
 class Places(BaseModel):
@@ -158,6 +159,9 @@ def r3_subject(
 ) -> Subject:
     """A trained model, from an exported folder or a checkpoint, with the indices it retrieves from.
 
+    One that was trained without evidence and without soft tokens is a control: it has that arm alone, and retrieves
+    nothing.
+
     Raises R3Error for a folder that holds no model and for an index that is not there.
     """
     from r3pp_core.model.backbone import weights_hash
@@ -168,12 +172,14 @@ def r3_subject(
         raise R3Error(f"{model_dir} holds no model (no config.json); give a checkpoint step_<n> or an exported folder")
     described, config = read_description(folder), read_config(folder)
 
-    def load() -> "tuple[R3Model, Retriever]":
+    def load() -> "tuple[R3Model, Retriever | None]":
         from r3pp_core.model.backbone import inference_dtype
         from r3pp_core.model.evidence import Retriever
         from r3pp_core.model.r3 import R3Model
 
         model = R3Model.from_pretrained(folder, backbone_dir, dtype=inference_dtype(device()), device=device())
+        if not config.uses_evidence:
+            return model, None
         folders = (index_dir, text_encoder_dir, image_encoder_dir)
         return model, Retriever.load(*folders, config.k, config.min_score, device=device())
 
@@ -188,7 +194,8 @@ def r3_subject(
         text_encoder_dir=text_encoder_dir.resolve(),
         image_encoder_dir=image_encoder_dir.resolve(),
     )
-    return Subject("r3", R3_ARMS, hashes, config, load, places)
+    name, arms = ("control", CONTROL_ARMS) if config.is_control else ("r3", R3_ARMS)
+    return Subject(name, arms, hashes, config, load, places)
 
 
 def _absolute(backbone: str | Path) -> str:

@@ -1,6 +1,7 @@
-"""Tables for a terminal."""
+"""Tables and numbers for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]], num_left: int) -> list[str]:
@@ -15,3 +16,9 @@ def text_table(titles: Sequence[str], rows: Sequence[Sequence[str]], num_left: i
         for line in lines
     )
     return [line.rstrip() for line in aligned]
+
+
+def signed_interval(difference: Mapping[str, Any]) -> str:
+    """A difference in percentage points with its interval: +15.2 [+12.0, +18.4]."""
+    mean, low, high = (100 * difference[key] for key in ("mean", "low", "high"))
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -117,7 +117,7 @@ def encode_row(
         damaged.row["question"],
         damaged.instruction,
         damaged.pseudo_text if arm.ocr_text else None,
-        row.evidence.text.texts if arm.text_evidence else [],
+        row.evidence.text.texts if arm.text_evidence and config.use_words else [],
         config.prompt,
     )
     num_soft_tokens = config.num_soft_tokens if arm.soft_tokens else 0

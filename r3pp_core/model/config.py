@@ -34,6 +34,7 @@ class R3Config(BaseModel):
     num_text_tokens: int = Field(default=8, ge=1, description="soft tokens of PrefixEnhancer")
     num_image_tokens: int = Field(default=4, ge=1, description="soft tokens of VisualMemory")
     num_latent_tokens: int = Field(default=4, ge=1, description="soft tokens of LatentImputation")
+    use_words: bool = Field(default=True, description="text evidence as words in the prompt")
     use_prefix: bool = Field(default=True, description="text evidence as soft tokens")
     use_visual_memory: bool = Field(default=True, description="image evidence as soft tokens")
     use_latents: bool = Field(default=True, description="learned tokens where the picture is not to be trusted")
@@ -61,8 +62,21 @@ class R3Config(BaseModel):
     @classmethod
     def bare(cls, **fields: object) -> "R3Config":
         """The backbone alone: no module, no adapter. The base arm of an evaluation."""
-        switches = ("prefix", "visual_memory", "latents", "aligner", "gate", "confidence")
-        return cls(adapter="none", **{f"use_{name}": False for name in switches}, **fields)
+        return cls(adapter="none", **ALL_OFF, **fields)
+
+    @property
+    def uses_evidence(self) -> bool:
+        return self.use_words or self.use_prefix or self.use_visual_memory
+
+    @property
+    def is_control(self) -> bool:
+        """Neither evidence nor soft tokens, as the control of a proof that they help."""
+        return not self.uses_evidence and not self.use_latents
+
+
+ALL_OFF = dict.fromkeys(
+    [f"use_{name}" for name in ("words", "prefix", "visual_memory", "latents", "aligner", "gate", "confidence")], False
+)
 
 
 class LossWeights(BaseModel):
@@ -94,6 +108,7 @@ class Arm:
 ARMS: dict[str, Arm] = {
     "base": Arm(ocr_text=False, text_evidence=False, image_evidence=False, soft_tokens=False),
     "base_ocr": Arm(text_evidence=False, image_evidence=False, soft_tokens=False),
+    "control": Arm(text_evidence=False, image_evidence=False, soft_tokens=False),
     "r3": Arm(),
     "r3-no_text_evidence": Arm(text_evidence=False),
     "r3-no_image_evidence": Arm(image_evidence=False),

@@ -24,6 +24,7 @@ from r3pp_core.flags import validated
 from r3pp_core.launch.failures import LaunchFailed
 from r3pp_core.model.config import R3Config
 from r3pp_core.profiles import Profile
+from r3pp_core.recipes.control import RUN as CONTROL_RUN
 from r3pp_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ TABLES = [dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])]
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
 INDICES = [dg.AssetKey(["index", "text"]), dg.AssetKey(["index", "image"])]
 BACKBONE = dg.AssetKey(["models", "backbone"])
+CONTROL = dg.AssetKey(["control", "evaluation"])
 R3_MODEL = dg.AssetKey(["model", "r3"])
 
 
@@ -197,7 +199,7 @@ def recipe_model(workspace: WorkspaceResource) -> R3Config:
 
 @dg.asset(
     key=["report"],
-    deps=[dg.AssetKey(["evaluation", "base"]), dg.AssetKey(["evaluation", "r3"])],
+    deps=[dg.AssetKey(["evaluation", "base"]), dg.AssetKey(["evaluation", "r3"]), CONTROL],
     group_name="evaluate",
     kinds={"html"},
     owners=["team:models"],
@@ -205,11 +207,17 @@ def recipe_model(workspace: WorkspaceResource) -> R3Config:
     automation_condition=ON_CHANGE,
 )
 def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
-    """Base against R3 under damage: robustness curves, scores with intervals, and cases with their evidence."""
+    """Base against R3 under damage: robustness curves, scores with intervals, and cases with their evidence; and how
+    much of what damage costs the control R3 wins back, where the control was evaluated on the same questions."""
     with user_errors():
         paths = workspace.paths
         out_dir = paths.results_dir("report")
         folders = [paths.results_dir("base"), paths.results_dir("r3")]
+        if (control := paths.results_dir(CONTROL_RUN)).is_dir():
+            if why := report_stage.disagreement([*folders, control]):
+                context.log.warning(f"the control is left out: {why}")
+            else:
+                folders.append(control)
         manifest = report_stage.make_report(
             folders, paths.image_root, out_dir, workspace.settings.heading, context.log.info
         )

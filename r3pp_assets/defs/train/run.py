@@ -50,8 +50,10 @@ def train_run(
     workspace: WorkspaceResource,
     launcher: LauncherResource,
     run: str | None,
+    recipe: str | None = None,
 ) -> dg.MaterializeResult:
-    name = config.recipe or workspace.settings.recipe
+    """`recipe` is the default where the launchpad names none; None: the profile's."""
+    name = config.recipe or recipe or workspace.settings.recipe
     paths = RunPaths.of(workspace.paths)
     # An asset is never stopped by what an earlier config left behind: another run's checkpoints are set aside.
     resolved = resolve(

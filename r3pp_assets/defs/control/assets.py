@@ -1,0 +1,73 @@
+"""The control: the same training without evidence and soft tokens. Automation never makes it; the report shows it."""
+
+import dagster as dg
+
+from r3pp_assets.defs.evaluate.assets import BACKBONE, TABLES, EvaluateAssetConfig, load_r3, run_evaluation
+from r3pp_assets.defs.train.assets import TRAINING_CODE_VERSION
+from r3pp_assets.defs.train.run import TrainAssetConfig, export_run, train_run
+from r3pp_assets.failures import user_errors
+from r3pp_assets.resources.launchers import LauncherResource
+from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.evaluation.plan import CODE_VERSION
+from r3pp_core.evaluation.subjects import CONTROL_ARMS
+from r3pp_core.recipes.control import RUN
+from r3pp_core.training import export as export_stage
+
+CHECKPOINT, MODEL = (dg.AssetKey(["control", name]) for name in ("checkpoint", "model"))
+
+
+@dg.asset(
+    key=CHECKPOINT,
+    deps=[dg.AssetKey(["merged", "train"]), dg.AssetKey(["merged", "val"]), BACKBONE],
+    group_name="control",
+    kinds={"torch", "safetensors"},
+    owners=["team:models"],
+    code_version=TRAINING_CODE_VERSION,
+    pool="gpu",
+)
+def control_checkpoint(
+    context: dg.AssetExecutionContext,
+    config: TrainAssetConfig,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
+) -> dg.MaterializeResult:
+    """The production recipe without retrieval and without soft tokens: same adapter, steps, rows and damage."""
+    with user_errors():
+        return train_run(context, config, workspace, launcher, run=RUN, recipe=workspace.settings.control_recipe)
+
+
+@dg.asset(
+    key=MODEL,
+    deps=[CHECKPOINT, BACKBONE],
+    group_name="control",
+    kinds={"safetensors"},
+    owners=["team:models"],
+    code_version=export_stage.CODE_VERSION,
+    pool="gpu",
+)
+def control_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """The control's checkpoint as one folder in the Hub's layout."""
+    with user_errors():
+        return export_run(context, workspace, run=RUN)
+
+
+@dg.asset(
+    key=["control", "evaluation"],
+    deps=[*TABLES, MODEL, BACKBONE, dg.AssetKey(["index", "text"]), dg.AssetKey(["index", "image"])],
+    group_name="control",
+    kinds={"torch", "json"},
+    owners=["team:models"],
+    code_version=CODE_VERSION,
+    pool="gpu",
+)
+def control_evaluation(
+    context: dg.AssetExecutionContext,
+    config: EvaluateAssetConfig,
+    workspace: WorkspaceResource,
+    launcher: LauncherResource,
+) -> dg.MaterializeResult:
+    """The control at every damage level, on the questions that base and R3 are asked."""
+    with user_errors():
+        paths = workspace.paths
+        subject, folder = load_r3(paths, paths.model_dir(RUN)), paths.results_dir(RUN)
+        return run_evaluation(context, workspace, launcher, config, subject, folder, list(CONTROL_ARMS), [])
