@@ -52,7 +52,12 @@ def told(reasons: dict[dg.AssetKey, str]) -> str:
 
 
 def _last_run(instance: dg.DagsterInstance) -> str:
-    found = instance.get_run_records(RunsFilter(job_name="full", statuses=[DagsterRunStatus.SUCCESS]), limit=1)
+    found = [
+        record
+        for name in ("full", "proof")
+        for record in instance.get_run_records(RunsFilter(job_name=name, statuses=[DagsterRunStatus.SUCCESS]), limit=1)
+    ]
     if not found:
         return "the assets were made"
-    return f"run {found[0].dagster_run.run_id[:8]} of {found[0].create_timestamp:%Y-%m-%d %H:%M}"
+    newest = max(found, key=lambda record: record.create_timestamp)
+    return f"run {newest.dagster_run.run_id[:8]} of {newest.create_timestamp:%Y-%m-%d %H:%M}"

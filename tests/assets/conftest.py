@@ -20,6 +20,8 @@ SMALL_RUN = {
     "loggers": {"brief": {}},
     "ops": {
         "checkpoint__r3": {"config": {"max_steps": 4, "overrides": {"eval_rows": 2, "save_every": 2}}},
+        "control__checkpoint": {"config": {"max_steps": 4, "overrides": {"eval_rows": 2, "save_every": 2}}},
+        "control__evaluation": {"config": SMALL_SWEEP},
         "index__quality": {"config": {"rows_per_dataset": 3, "levels": [0.0, 0.8]}},
         "evaluation__base": {"config": SMALL_SWEEP},
         "evaluation__r3": {"config": SMALL_SWEEP},
@@ -59,7 +61,7 @@ def made(tmp_path_factory) -> Iterator[Made]:
 
         definitions = defs()
         with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
-            result = definitions.resolve_job_def("full").execute_in_process(
+            result = definitions.resolve_job_def("proof").execute_in_process(
                 instance=instance, run_config=SMALL_RUN, raise_on_error=False
             )
             yield Made(root, source, instance, definitions, result)

@@ -53,7 +53,7 @@ def test_every_check_passes_on_sound_data(made):
 
 
 def test_nothing_is_stale_after_a_run(made):
-    keys = set(made.definitions.resolve_job_def("full").asset_layer.executable_asset_keys)
+    keys = set(made.definitions.resolve_job_def("proof").asset_layer.executable_asset_keys)
     assert stale_assets(made.definitions.resolve_asset_graph(), made.instance, keys) == set()
     assert changed_sources(made.workspace) == set()
 
@@ -96,8 +96,34 @@ def test_materializing_again_redoes_nothing_and_keeps_the_data_version(made):
     assert versions[0] == versions[1]
 
 
+def test_the_report_weighs_r3_against_the_control(made):
+    results = json.loads((made.paths.results_dir("report") / "results.json").read_text())
+    assert results["recovery"]["against"] == "control"
+    trained = [made.paths.checkpoint_dir(run) / "step_4" / "model" / "config.json" for run in ("control", None)]
+    control, r3 = (json.loads(path.read_text()) for path in trained)
+    assert not any(value for name, value in control["r3"].items() if name.startswith("use_"))
+    assert control["r3"]["adapter"] == r3["r3"]["adapter"]
+    assert "index_text" not in str(control["made_from"])
+
+
+def test_a_control_of_other_questions_is_left_out(broken):
+    evaluation = broken.paths.results_dir("control") / "manifest.json"
+    manifest = json.loads(evaluation.read_text())
+    manifest["inputs"]["table"] = "of last week"
+    evaluation.write_text(json.dumps(manifest))
+    workspace = {"config": {"root": str(broken.root), "source": str(broken.source)}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        broken.definitions.resolve_job_def("evaluate").execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(["report"])],
+            run_config={"resources": {"workspace": workspace}, "loggers": {"brief": {}}},
+        )
+    results = json.loads((broken.paths.results_dir("report") / "results.json").read_text())
+    assert results["recovery"]["against"] == "base_ocr"
+
+
 @pytest.mark.parametrize("name", ["full", "ingest", "index", "train", "evaluate", "promote"])
 def test_jobs_leave_experiments_alone(made, name):
     keys = made.definitions.resolve_job_def(name).asset_layer.executable_asset_keys
     assert keys
-    assert not any(key.path[0] == "experiment" for key in keys)
+    assert not any(key.path[0] in ("experiment", "control") for key in keys)

@@ -199,3 +199,17 @@ def test_plots_leave_pyplot_alone():
     sys.modules.pop("matplotlib.pyplot", None)
     plots.robustness_curves(score_samples(made_samples(4), PRIMARY), "chartqa")
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_the_first_screen_says_what_damage_costs_and_what_is_won_back(image_root):
+    samples = made_samples(arms=("base", "r3", "control"))
+    for sample in samples:
+        if sample["arm"] == "control" and sample["level"]:
+            sample["prediction"] = "nothing"
+    samples += [dict(sample, level=0.4) for sample in samples if sample["arm"] == "control" and sample["level"] == 0.8]
+    page = render_report(score_samples(samples, PRIMARY), samples, image_root)
+    story = page[page.index("What damage costs, and what evidence wins back") : page.index("R3 against the base")]
+    assert "the control (the same training without evidence) loses\n<b>100.0 %</b>" in story
+    assert "R3 wins back <b>50.0 %</b>" in story
+    assert ">mean</td>" in story
+    assert story.index("wins back") < story.index("score of chartqa over the damage level")

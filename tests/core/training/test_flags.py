@@ -7,6 +7,7 @@ import pytest
 from r3pp_core.errors import UsageError
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES, recipe
+from r3pp_core.recipes.resolve import difference
 from r3pp_core.training.__main__ import main
 from r3pp_core.training.config import TrainConfig
 from r3pp_core.training.flags import parse
@@ -69,8 +70,18 @@ def test_a_recipe_is_one_whole_config_that_survives_json(name, tmp_path):
     assert config.train_jsonl == str(tmp_path / "data" / "unified" / "train.jsonl")
 
 
+def test_a_control_is_its_recipe_but_for_evidence_and_modules(tmp_path):
+    paths = RunPaths.of(Workspace(tmp_path))
+    for name in ("sample", "qwen3vl_8b_lora"):
+        changed = difference(name, paths, recipe(f"{name}_control")(paths))
+        off = {field for field in changed if field.startswith("r3.use_")}
+        assert len(off) == 7
+        nowhere = {"index_dir", "text_encoder_dir", "image_encoder_dir"}
+        assert changed.keys() - off == {"run", "evidence", *nowhere}
+
+
 def test_an_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(UsageError, match="sample, qwen3vl_8b_lora"):
+    with pytest.raises(UsageError, match="sample, sample_control, qwen3vl_8b_lora"):
         recipe("nonsense")
 
 
