@@ -51,7 +51,8 @@ def failed_steps(context: dg.RunFailureSensorContext) -> list[str]:
         while error is not None and error.cause is not None and error.cls_name == "DagsterExecutionStepExecutionError":
             error = error.cause
         if error is not None and error.cls_name != "DagsterAssetCheckFailedError":
-            found.append(f"{event.step_key}: {error.message.strip().removeprefix('dagster._core.definitions.events.')}")
+            said = error.message.strip().removeprefix("dagster._core.definitions.events.").removeprefix("Failure: ")
+            found.append(f"{event.step_key}: {said}")
     return found
 
 
