@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG, get_input_data_version_tag
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG, get_input_data_version_tag
 from dagster._core.storage.event_log.base import AssetRecord
 
 
@@ -42,26 +42,49 @@ class IsBehind(dg.AutomationCondition):
         return dg.AutomationResult(context, context.candidate_subset if is_behind else context.get_empty_subset())
 
 
+class HasOldCode(dg.AutomationCondition):
+    """Whether what stands was made by another code version than the asset has now."""
+
+    @property
+    def name(self) -> str:
+        return "has_old_code"
+
+    async def evaluate(  # type: ignore[override]
+        self, context: dg.AutomationContext
+    ) -> dg.AutomationResult:
+        key, view = context.key, context.asset_graph_view
+        assert isinstance(key, dg.AssetKey)
+        now = view.asset_graph.get(key).code_version
+        is_old = _tags(await AssetRecord.gen(view, key)).get(CODE_VERSION_TAG, now) != now
+        return dg.AutomationResult(context, context.candidate_subset if is_old else context.get_empty_subset())
+
+
 def _tags(record: AssetRecord | None) -> Mapping[str, str]:
     """Of the newest materialization."""
     event = record.asset_entry.last_materialization if record else None
     return (event.asset_materialization.tags if event and event.asset_materialization else None) or {}
 
 
+# Never requested by automation, so that nothing waits for it: the report takes it in when somebody made it.
+_CONTROL = dg.AssetSelection.groups("control")
+
 _CHANGED: dg.AutomationCondition = (
     dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     | dg.AutomationCondition.code_version_changed()
     | dg.AutomationCondition.newly_missing()
 )
+_OUT_OF_DATE = IsBehind() | HasOldCode()
 
 # Made while an input changed: what it read is not what there is now.
 _MADE_TOO_EARLY = dg.AutomationCondition.newly_updated() & IsBehind()
-_AT_FIRST = dg.AutomationCondition.initial_evaluation()
 
-# A change is handled by asking for the asset, or by whoever made it with that change.
-_UNHANDLED: dg.AutomationCondition = ((_CHANGED & ~_AT_FIRST) | (IsBehind() & _AT_FIRST) | _MADE_TOO_EARLY).since(
+# A change is handled by asking for the asset, or by whoever made it with that change. `newly_true` sees what stood
+# when the automation was turned on, or when these conditions were changed.
+_UNHANDLED: dg.AutomationCondition = (
+    (_CHANGED & ~dg.AutomationCondition.initial_evaluation()) | _OUT_OF_DATE.newly_true() | _MADE_TOO_EARLY
+).since(
     (dg.AutomationCondition.newly_requested() & ~_MADE_TOO_EARLY)
-    | (dg.AutomationCondition.newly_updated() & ~IsBehind())
+    | (dg.AutomationCondition.newly_updated() & ~_OUT_OF_DATE)
 )
 
 # Being made, asked for at this very tick, waiting for its turn, or failed: what is below would mix old with new.
@@ -73,11 +96,12 @@ _PENDING: dg.AutomationCondition = (
 )
 # Two arrows are enough: what reads an input by a longer way too waits for its turn from that input's change on. So a
 # new index does not have the old model evaluated on it while the new one is in training.
-_PENDING_ABOVE = dg.AutomationCondition.any_deps_match(_PENDING | dg.AutomationCondition.any_deps_match(_PENDING))
+_PENDING_TWO_ABOVE = dg.AutomationCondition.any_deps_match(_PENDING).ignore(_CONTROL)
+_PENDING_ABOVE = dg.AutomationCondition.any_deps_match(_PENDING | _PENDING_TWO_ABOVE).ignore(_CONTROL)
 
 ON_CHANGE = (
     _UNHANDLED
-    & ~dg.AutomationCondition.any_deps_missing().ignore(dg.AssetSelection.groups("control"))  # may never be made
+    & ~dg.AutomationCondition.any_deps_missing().ignore(_CONTROL)
     & ~_PENDING_ABOVE
     & ~dg.AutomationCondition.in_progress()
     & dg.AutomationCondition.all_deps_blocking_checks_passed()

@@ -16,6 +16,7 @@ from r3pp_core.errors import R3Error
 
 SUFFIX = "manifest.json"
 HASH = re.compile(r"[0-9a-f]{64}")
+OUTSIDE = {"source", "texts", "prompt", "missing_pictures"}  # inputs that are no artefact
 WORKSPACE_FOLDERS = {"data", "models", "indices", "checkpoints", "results", "champion"}
 
 
@@ -171,16 +172,17 @@ def nodes_of(node: Node) -> list[Node]:
 
 def missing_inputs(node: Node) -> list[str]:
     """Inputs of an artefact that no whole manifest of the workspace names: gone, replaced, or the manifest is torn."""
+    own = set(identities(node.artefact))  # an artefact that was copied is named by its own files
     return [
         f"{node.artefact.place}: its input {name} ({value[:12]}) is nowhere in the workspace"
         for name, value in node.inputs.items()
-        if isinstance(value, str) and _is_inside(name, value)
+        if isinstance(value, str) and _is_inside(name, value) and value not in own
     ]
 
 
 def _is_inside(name: str, value: str) -> bool:
-    """Whether a value is the hash of something that a workspace holds; a source lies outside."""
-    return HASH.fullmatch(value) is not None and name != "source" and value != EMPTY_HASH
+    """Whether a value is the hash of something that a workspace holds as an artefact."""
+    return HASH.fullmatch(value) is not None and name not in OUTSIDE and value != EMPTY_HASH
 
 
 def damages(artefact: Artefact) -> list[str]:

@@ -84,4 +84,6 @@ def post(address: str, content: dict[str, str]) -> None:
 def _plain(error: Exception) -> str:
     """What is wrong, without what it was asked for."""
     reason = getattr(error, "reason", error)
+    if isinstance(reason, str):
+        return "it cannot be used"
     return getattr(reason, "strerror", None) or type(reason).__name__

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.artefact import hash_json
@@ -36,7 +36,9 @@ def new_source_data(context: dg.SensorEvaluationContext, workspace: WorkspaceRes
     for name in DATASETS:
         before = seen.get(name, {})
         try:
-            state = look(Path(workspace.source), name)
+            if not (state := look(Path(workspace.source), name)):
+                unreadable.append(f"{name}: no Parquet file in {workspace.source}")
+                continue
             if state != before.get("look"):
                 seen[name] = {**before, "look": state}
                 waiting.append(name)
@@ -98,6 +100,8 @@ def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
     for place in found:
         key = dg.AssetKey([place.group, place.asset])
         before = told_of.get(place.name, {})
+        if isinstance(before, str):  # as the first version kept it
+            before = {"newest": before}
         times = before.get("times", 0) if before.get("newest") == place.newest else 0
         # What is pinned, adopted or was never fetched is not for a switch to download.
         if place.is_pinned or place.held is None or place.newest == place.held:
@@ -132,5 +136,5 @@ def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
 
 
 def _is_running(instance: dg.DagsterInstance, place: str) -> bool:
-    under_way = dg.RunsFilter(tags={TAKES_IN: place}, statuses=list(IN_PROGRESS_RUN_STATUSES))
+    under_way = dg.RunsFilter(tags={TAKES_IN: place}, statuses=list(NOT_FINISHED_STATUSES))
     return instance.get_runs_count(under_way) > 0

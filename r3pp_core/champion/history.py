@@ -64,9 +64,10 @@ def entries(champion_dir: Path) -> list[Entry]:
     if not link.is_symlink():
         # One entry without a link is what a crash of the very first promotion leaves.
         if link.exists() or entry_dir(champion_dir, 2).exists():
+            first = f"mv {link} {link}.copy && " if link.exists() else ""
             raise R3Error(
                 f"{link} is no link into {champion_dir / HISTORY}, so that nobody knows which champion stands; set it "
-                f"again, for example `ln -sfn {HISTORY}/0002 {link}`"
+                f"again, for example `{first}ln -s {HISTORY}/0002 {link}`"
             )
         return []
     return [_read(champion_dir, number) for number in range(1, int(link.readlink().name) + 1)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from r3pp_core.cli.launching import add_launch_flags, launch_if_many
 from r3pp_core.cli.terminal import say, say_manifest
+from r3pp_core.errors import UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.flags import add_config_flags, config_from
 
@@ -68,6 +69,8 @@ def run_evaluate(args: Namespace) -> None:
     where = (args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
     subject = r3_subject(args.checkpoint_dir, *where)
     control = r3_subject(args.control_dir, *where) if args.control_dir else None
+    if control and not control.config.is_control:
+        raise UsageError(f"--control_dir {args.control_dir} was trained with evidence or soft tokens; it is no control")
     tables = (args.val_jsonl, args.image_root)
     launch = launch_if_many(args)
     assert subject.places is not None

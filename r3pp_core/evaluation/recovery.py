@@ -32,7 +32,8 @@ def recovery(groups: Mapping[str, Arms], primary: Mapping[str, str], seed: int) 
 
     "against" and "level" say what R3 is compared with. Each entry of "datasets", and "mean" over them, has "lost",
     "won_back", "clean_difference" (R3 - the other, undamaged) and "clean" (the other's undamaged score) as intervals,
-    "lost_share" (lost / clean) and "recovered" (won_back / lost); "recovered" is None where nothing was lost.
+    "lost_share" (lost / clean) and "recovered" (won_back / lost); "recovered" is None where no loss was
+    shown (its lower bound is not above zero), since a share of nothing has no bounds.
     """
     against = next((arm for arm in WITHOUT if groups and all(_is_there(arms, arm) for arms in groups.values())), None)
     if against is None:
@@ -62,7 +63,7 @@ def recovery(groups: Mapping[str, Arms], primary: Mapping[str, str], seed: int) 
 
 def recovery_text(results: Mapping[str, Any]) -> str:
     """For a terminal, in %: what damage costs the arm without evidence, and how much of it R3 wins back."""
-    found = results["recovery"]
+    found = results.get("recovery")
     if found is None:
         return ""
     rows = [*found["datasets"].items(), *([(MEAN, found[MEAN])] if len(found["datasets"]) > 1 else [])]
@@ -129,8 +130,8 @@ def _entry(mean: np.ndarray, drawn: np.ndarray, num_rows: int, num_pictures: int
 
 
 def _share(part: float, whole: float, parts: np.ndarray, wholes: np.ndarray) -> dict[str, float] | None:
-    """part / whole; None where there is no whole. A resample without one has no share and is left out."""
-    if whole <= 0:
+    """part / whole; None where the whole is not shown to be above zero."""
+    if np.quantile(wholes, (1 - statistics.CONFIDENCE) / 2) <= 0:
         return None
     positive = wholes > 0
     return _interval(part / whole, parts[positive] / wholes[positive])

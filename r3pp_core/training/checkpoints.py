@@ -20,12 +20,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_file, is_whole, read_manifest, sync
 from r3pp_core.errors import R3Error
 from r3pp_core.model.probe import probe_logits
 from r3pp_core.model.storage import load_trained, save_model
 from r3pp_core.model.tensor_files import open_tensors, read_tensors, tensor_files, write_tensors, writing
-from r3pp_core.training.config import FREE_ON_RESUME
+from r3pp_core.training.config import FREE_ON_RESUME, TrainConfig
 from r3pp_core.training.setup import Training, seed_rank
 
 CODE_VERSION = "2"
@@ -217,7 +219,7 @@ def differences(folder: Path, run: Training) -> list[str]:
     Rows a step may come from more or fewer ranks: only where neither their number a rank nor a step is equal, the
     batch is another.
     """
-    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    saved = _with_newer_fields(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     wanted = run.config.model_dump(mode="json")
     names = [name for name in wanted if name not in FREE_ON_RESUME and saved.get(name) != wanted[name]]
     state = read_state(folder)
@@ -229,6 +231,14 @@ def differences(folder: Path, run: Training) -> list[str]:
         inputs.pop("val_jsonl", None)
         saved_inputs.pop("val_jsonl", None)
     return names + [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
+
+
+def _with_newer_fields(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved config as this version would have saved it: fields that came since have their defaults."""
+    try:
+        return TrainConfig.model_validate(saved).model_dump(mode="json")
+    except ValidationError:  # of a version that knew other fields: they are told as differences
+        return saved
 
 
 def refuse_other_run(folder: Path, run: Training) -> None:

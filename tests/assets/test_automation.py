@@ -143,10 +143,20 @@ def test_other_bytes_are_taken_in_once_they_are_still_and_once_only(watch):
 
 def test_a_file_that_is_gone_launches_the_run_that_says_so(watch):
     watch(), watch()
-    shutil.rmtree(watch.folder / "infovqa" / "data")
+    next((watch.folder / "infovqa" / "data").glob("train*.parquet")).unlink()
     watch()
     (request,) = watch().run_requests
     assert request.asset_selection == [dg.AssetKey(["raw", "infovqa"])]
+
+
+def test_a_folder_that_is_gone_is_said_and_the_others_are_looked_at(watch):
+    watch(), watch()
+    shutil.rmtree(watch.folder / "infovqa" / "data")
+    file = next((watch.folder / "chartqa" / "data").glob("train*.parquet"))
+    file.write_bytes(file.read_bytes() + b"\0")
+    assert watch().skip_reason.skip_message.startswith("infovqa: no Parquet file in ")
+    (request,) = watch().run_requests
+    assert request.asset_selection == [dg.AssetKey(["raw", "chartqa"])]
 
 
 def test_without_a_folder_there_is_nothing_to_watch(made):
@@ -197,6 +207,11 @@ def test_a_branch_that_moved_is_taken_in_and_a_pinned_one_is_told(ask_hub):
     assert retried.run_key != request.run_key, "what was not taken in is asked for again"
     there = ask_hub([replace(moved, held="d" * 40)], again.cursor)
     assert there.run_requests == []
+
+
+def test_a_cursor_of_the_first_version_is_understood(ask_hub):
+    place = Place("models", "clip", "", "openai/clip", "a" * 40, "b" * 40, is_pinned=True)
+    assert ask_hub([place], json.dumps({"models/clip": "b" * 40})).asset_events == []
 
 
 def test_what_was_never_fetched_or_adopted_is_not_downloaded_by_a_switch(ask_hub):

@@ -122,8 +122,15 @@ def test_a_new_model_is_evaluated_and_put_to_the_gate_by_itself(settled):
     assert settled.launched() == set()
 
 
-def test_an_evaluation_waits_for_the_model_that_a_new_index_leads_to(settled):
-    """It reads the index too, but by then the model would be the old one."""
+@pytest.mark.parametrize("has_control", [False, True])
+def test_an_evaluation_waits_for_the_model_that_a_new_index_leads_to(settled, has_control):
+    """It reads the index too, but by then the model would be the old one. Nothing waits for the control."""
+    if has_control:
+        for name in ("control/checkpoint", "control/model", "control/evaluation"):
+            settled.made(name, "1")
+        assert settled.launched() == {"report"}, "which shows it from now on"
+        settled.made("report", "1")
+        assert settled.launched() == set()
     settled.made("index/text", "2")
     assert settled.launched() == {"index/neighbours", "index/quality"}
     settled.made("index/quality", "2")
@@ -131,6 +138,8 @@ def test_an_evaluation_waits_for_the_model_that_a_new_index_leads_to(settled):
         ("index/neighbours", {"checkpoint/r3"}),
         ("checkpoint/r3", {"model/r3"}),
         ("model/r3", {"evaluation/r3"}),
+        ("evaluation/r3", {"report"}),
+        ("report", {"champion"}),
     ):
         settled.made(name, "2")
         assert settled.launched() == following, name
@@ -159,12 +168,7 @@ def test_nothing_is_built_on_a_failed_check(settled):
 
 def test_changed_code_makes_its_asset_anew(settled):
     """As after a deployment of another version of the report."""
-    defs = settled.definitions
-    key = AssetKey(["report"])
-    changed = defs.map_resolved_asset_specs(
-        func=lambda spec: spec.replace_attributes(code_version="another") if spec.key == key else spec
-    )
-    settled.definitions, settled.graph = changed, changed.resolve_asset_graph()
+    deployed(settled, "report", "another")
     assert settled.launched() == {"report"}
 
 
@@ -190,3 +194,32 @@ def test_who_makes_all_of_it_by_hand_leaves_nothing_to_do(settled):
     settled.made("ocr/chartqa", "2")
     settled.made("unified/chartqa", "1")
     assert settled.launched() == set()
+
+
+def deployed(line, name, code_version):
+    """The line's definitions with another code version of one asset."""
+    key = AssetKey(name.split("/"))
+    changed = line.definitions.map_resolved_asset_specs(
+        func=lambda spec: spec.replace_attributes(code_version=code_version) if spec.key == key else spec
+    )
+    line.definitions, line.graph = changed, changed.resolve_asset_graph()
+
+
+def test_code_that_is_deployed_while_the_asset_is_being_made_is_not_lost(settled):
+    settled.made("evaluation/r3", "2")
+    assert settled.launched() == {"report"}
+    old = settled.graph.get(AssetKey(["report"])).code_version
+    deployed(settled, "report", "another")
+    assert settled.launched() == {"report"}, "a run of the old code is under way; tests know no runs"
+    deployed(settled, "report", old)
+    settled.made("report", "2")
+    deployed(settled, "report", "another")
+    assert settled.launched() == {"report"}
+    settled.made("report", "3")
+    assert settled.launched() == {"champion"}
+
+
+def test_code_that_was_changed_when_the_switch_was_turned_on_is_taken_up(line):
+    line.all_made()
+    deployed(line, "report", "another")
+    assert line.launched() == {"report"}

@@ -96,6 +96,13 @@ def test_materializing_again_redoes_nothing_and_keeps_the_data_version(made):
     assert versions[0] == versions[1]
 
 
+def test_the_champion_of_a_sound_workspace_verifies_down_to_its_sources(made, capsys):
+    from r3pp_core.cli import main
+
+    assert main(["verify", str(made.paths.champion_dir)]) == 0, capsys.readouterr().out
+    assert "0 problems" in capsys.readouterr().out
+
+
 def test_the_report_weighs_r3_against_the_control(made):
     results = json.loads((made.paths.results_dir("report") / "results.json").read_text())
     assert results["recovery"]["against"] == "control"

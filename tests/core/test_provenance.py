@@ -49,6 +49,7 @@ def root(tmp_path):
             "raw": raw.content_hash,
             "chartqa_raw_train.jsonl": hash_file(root / "data" / "raw" / "chartqa" / "chartqa_raw_train.jsonl"),
             "rejected": EMPTY_HASH,
+            "missing_pictures": "8" * 64,
         },
     )
     make(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from pydantic import Field
 
 from r3pp_assets.conditions import ON_CHANGE, RETRAINED
@@ -25,6 +26,7 @@ from r3pp_core.launch.failures import LaunchFailed
 from r3pp_core.model.config import R3Config
 from r3pp_core.profiles import Profile
 from r3pp_core.recipes.control import RUN as CONTROL_RUN
+from r3pp_core.recipes.control import trained_otherwise
 from r3pp_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -214,7 +216,8 @@ def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> d
         out_dir = paths.results_dir("report")
         folders = [paths.results_dir("base"), paths.results_dir("r3")]
         if (control := paths.results_dir(CONTROL_RUN)).is_dir():
-            if why := report_stage.disagreement([*folders, control]):
+            models = paths.model_dir("r3"), paths.model_dir(CONTROL_RUN)
+            if why := report_stage.disagreement([*folders, control]) or trained_otherwise(*models):
                 context.log.warning(f"the control is left out: {why}")
             else:
                 folders.append(control)
@@ -274,7 +277,8 @@ def champion(
     with user_errors():
         paths = workspace.paths
         if config.roll_back:
-            wish = context.run.root_run_id or context.run_id  # a retried run asks for the same once more
+            is_retry = RETRY_NUMBER_TAG in context.run.tags  # of its own accord: it asks for the same once more
+            wish = (context.run.root_run_id if is_retry else None) or context.run_id
             entry = roll_back(paths.champion_dir, config.roll_back_to, config.reason, context.log.info, asked_by=wish)
         else:
             candidate = candidate_of(paths, config.candidate or "r3")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from r3pp_core.errors import UsageError
+from r3pp_core.recipes.control import trained_otherwise
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES, recipe
 from r3pp_core.recipes.resolve import difference
@@ -78,6 +79,27 @@ def test_a_control_is_its_recipe_but_for_evidence_and_modules(tmp_path):
         assert len(off) == 7
         nowhere = {"index_dir", "text_encoder_dir", "image_encoder_dir"}
         assert changed.keys() - off == {"run", "evidence", *nowhere}
+
+
+def test_a_control_that_was_trained_otherwise_is_told(tmp_path):
+    paths = RunPaths.of(Workspace(tmp_path))
+
+    def exported(name, config, rows="of today"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(
+            json.dumps({"model_type": "r3pp", "made_from": {"train_jsonl": rows, "backbone": "b"}})
+        )
+        (folder / "training_config.json").write_text(config.model_dump_json())
+        return folder
+
+    r3 = exported("r3", recipe("sample")(paths))
+    control = recipe("sample_control")(paths)
+    assert trained_otherwise(r3, exported("control", control)) is None
+    shorter = control.model_copy(update={"max_steps": 7})
+    assert "another max_steps;" in trained_otherwise(r3, exported("shorter", shorter))
+    assert "another train_jsonl;" in trained_otherwise(r3, exported("earlier", control, "of last week"))
+    assert "cannot be told" in trained_otherwise(r3, tmp_path / "nowhere")
 
 
 def test_an_unknown_recipe_lists_the_known_ones():
