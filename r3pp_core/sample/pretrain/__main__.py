@@ -18,6 +18,8 @@ def main(
     num_threads: Annotated[int, typer.Option("--num_threads", help="of the model; pages are prepared beside it")] = (
         PretrainConfig().num_threads
     ),
+    earlier: Annotated[Path | None, typer.Option(help="backbone/ of an earlier sitting, to go on from")] = None,
+    max_steps: Annotated[int | None, typer.Option("--max_steps", help="end this sitting after that step")] = None,
     pack: Annotated[bool, typer.Option("--pack", help="put the result where the package carries it")] = False,
 ) -> None:
     """Pre-train the small Qwen3-VL of the sample; goes on where an earlier call stopped."""
@@ -27,7 +29,7 @@ def main(
 
     out_dir.mkdir(parents=True, exist_ok=True)
     config = PretrainConfig(seed=seed, steps=steps, num_groups=num_groups, num_threads=num_threads)
-    typer.echo(pretrain(out_dir, config, typer.echo))
+    typer.echo(pretrain(out_dir, config, typer.echo, earlier=earlier, max_steps=max_steps))
     if pack:
         backbone = out_dir / "backbone"
         card = backbone_card(out_dir, config, num_parameters(backbone))

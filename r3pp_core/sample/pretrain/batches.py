@@ -32,7 +32,8 @@ class Batches:
 
     def __getitem__(self, step: int) -> tuple[str, Packed]:
         """The mode of `step` and its batch."""
-        mode = self.config.modes[step % len(self.config.modes)]
+        is_first = step < self.config.lookup_steps and not self.held_out
+        mode = "lookup" if is_first else self.config.modes[step % len(self.config.modes)]
         rng = random.Random(f"{self.config.seed}/{'held out' if self.held_out else 'step'}/{step}")
         examples: list[Example] = []
         while len(examples) < self.config.pages:

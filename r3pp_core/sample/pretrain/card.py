@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from r3pp_core.sample.pretrain.config import PretrainConfig
+from r3pp_core.sample.pretrain.train import LOG
 
 COMMAND = "python -m r3pp_core.sample.pretrain --out_dir build/pretrain --pack"
 
 
 def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) -> str:
     """Markdown: what it is, what it learned from, how it came along and what it can do on worlds it never saw."""
-    lines = [json.loads(line) for line in (out_dir / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (out_dir / LOG).read_text(encoding="utf-8").splitlines()]
     evaluated = [line for line in lines if "held_out" in line]
     last = evaluated[-1]
     curve = [
@@ -48,7 +49,7 @@ def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) ->
             "## Recipe",
             "",
             f"`{COMMAND}`: first weights that look back and match, a lesson of names and values, then pages shown as "
-            f"{', '.join(config.modes)} in turn, fourteen questions a page. {last['step']} steps in "
+            f"{', '.join(config.modes)} in turn, up to 24 questions a page. {last['step']} steps in "
             f"{last.get('seconds', 0) / 60:.0f} minutes. What was tried is in docs/experiments.md.",
             "",
             recipe,

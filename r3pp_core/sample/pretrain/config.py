@@ -13,13 +13,14 @@ class PretrainConfig(BaseModel):
     model_config = FROZEN
 
     seed: int = Field(default=1, ge=0, description="of first weights, of pages and of their order")
-    num_groups: int = Field(default=1000, ge=5, description="drawn groups of twelve pages; the last four are held out")
-    lesson_steps: int = Field(default=800, ge=0, description="steps of names and values before any page")
+    num_groups: int = Field(default=600, ge=5, description="drawn groups of twelve pages; the last four are held out")
+    lesson_steps: int = Field(default=500, ge=0, description="steps of names and values before any page")
     lesson_rows: int = Field(default=24, ge=1, description="sequences a step of that lesson")
-    steps: int = Field(default=30_000, ge=0, description="steps over pages")
-    pages: int = Field(default=4, ge=1, description="pages a step; each is asked up to 14 questions at once")
+    lookup_steps: int = Field(default=4000, ge=0, description="the first of `steps`: names and values of text alone")
+    steps: int = Field(default=22_000, ge=0, description="steps over pages")
+    pages: int = Field(default=4, ge=1, description="pages a step; each is asked up to 24 questions at once")
     modes: tuple[Literal["text", "look", "both", "evidence"], ...] = Field(
-        default=("text", "evidence", "both", "look"), description="what is shown, step after step in turn"
+        default=("text", "evidence", "both", "look"), description="what is shown after those, step after step in turn"
     )
     lr: float = Field(default=2e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(default=0.05, ge=0, description="on matrices only")

@@ -1,7 +1,8 @@
 """What the backbone is shown of a page and what it is asked: context, questions, answers.
 
-Four modes: `text` (no picture, new names), `look` (the picture alone), `both`, and `evidence` (what was read is badly
-damaged and other pages of the group stand beside it). Only what the context answers is asked.
+Five modes: `lookup` (no picture; names and values alone are asked), `text` (everything), `look` (the picture alone),
+`both`, and `evidence` (what was read is badly damaged and other pages of the group stand beside it). Only what the
+context answers is asked.
 """
 
 import random
@@ -17,8 +18,8 @@ from r3pp_core.sample.pretrain.other_worlds import Group
 from r3pp_core.sample.questions import Question, every_question
 from r3pp_core.sample.write import DATASETS
 
-MODES = ("text", "look", "both", "evidence")
-MAX_QUESTIONS = 14
+MODES = ("lookup", "text", "look", "both", "evidence")
+MAX_QUESTIONS = 24
 PROMPT = PromptConfig(max_ocr_chars=300, max_context_chars=600)
 _JUNK = ("Q", "三", "■", ">", "_", "0", "=", "O")
 
@@ -87,7 +88,9 @@ def _questions(rng: random.Random, picture: Picture, mode: str, said: str) -> li
             )
 
         found = [question for question in pools.direct + pools.other + pools.reasoning if is_said(question)]
-        if mode != "evidence":
+        if mode == "lookup":
+            found = [question for question in found if _kind(question) in ("value", "name")]
+        elif mode != "evidence":
             found += pools.unanswerable if rng.random() < 0.4 else []
             if mode == "both":
                 found += pools.looks

@@ -7,6 +7,7 @@
 import json
 import math
 import random
+import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from r3pp_core.sample.pretrain.packing import Packed
 
+LOG = "log.jsonl"
 _LOG_EVERY = 100
 _NUM_TOKENIZER_GROUPS = 300
 _NUM_HELD_OUT_STEPS = 48
@@ -27,10 +29,19 @@ _RAISE_AT = 0.85  # share of values right at which the lesson's lists grow
 _FIRST_ITEMS, _MOST_ITEMS = 3, 24
 
 
-def pretrain(out_dir: Path, config: PretrainConfig = PretrainConfig(), progress: Progress = silent) -> dict[str, Any]:
+def pretrain(
+    out_dir: Path,
+    config: PretrainConfig = PretrainConfig(),
+    progress: Progress = silent,
+    *,
+    earlier: Path | None = None,
+    max_steps: int | None = None,
+) -> dict[str, Any]:
     """Make the backbone in `out_dir/backbone`, going on where an earlier call stopped; returns the held-out accuracies.
 
-    Raises R3Error when `out_dir` holds a run of another config.
+    `earlier` is the backbone that an earlier sitting on another machine left, beside its log: this one goes on from
+    its step, with the optimizer's moments anew. `max_steps` ends this sitting before the last step.
+    Raises R3Error when `out_dir` holds a run of another config, or `earlier` no log.
     """
     import torch
 
@@ -39,9 +50,9 @@ def pretrain(out_dir: Path, config: PretrainConfig = PretrainConfig(), progress:
     torch.set_num_threads(config.num_threads)
     run = _Run(out_dir, config, progress)
     ensure_pool(out_dir / "pages", config.seed, config.num_groups, config.num_threads, progress)
-    run.start()
+    run.start(earlier)
     run.learn_names_and_values()
-    run.learn_pages()
+    run.learn_pages(min(config.steps, max_steps or config.steps))
     return run.finish()
 
 
@@ -53,8 +64,8 @@ class _Run:
         self.lesson_done, self.step, self.num_items = 0, 0, _FIRST_ITEMS
         self.seconds = 0.0
 
-    def start(self) -> None:
-        """Tokenizer and model, new or from the last state."""
+    def start(self, earlier: Path | None) -> None:
+        """Tokenizer and model, new, from the last state, or from an earlier sitting."""
         import torch
         from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -93,6 +104,26 @@ class _Run:
             self.lesson_done, self.step, self.num_items = state["lesson_done"], state["step"], state["num_items"]
             self.seconds = state["seconds"]
             self.progress(f"pretrain: going on at step {self.step} of {self.config.steps}")
+        elif earlier is not None:
+            self._go_on_from(earlier)
+
+    def _go_on_from(self, earlier: Path) -> None:
+        from safetensors.torch import load_file
+
+        from r3pp_core.errors import R3Error
+
+        log = earlier / LOG
+        if not log.is_file():
+            raise R3Error(f"{earlier} has no {LOG}; give the folder that an earlier sitting left")
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        self.model.load_state_dict(
+            load_file(earlier / "model.safetensors"), strict=False
+        )  # tied weights are there once
+        self.model.tie_weights()
+        self.lesson_done, self.step = self.config.lesson_steps, max(line.get("step", 0) for line in lines)
+        self.seconds = max(line.get("seconds", 0) for line in lines)
+        shutil.copyfile(log, self.out_dir / LOG)
+        self.progress(f"pretrain: going on from {earlier} at step {self.step} of {self.config.steps}")
 
     def learn_names_and_values(self) -> None:
         from torch.nn.functional import cross_entropy
@@ -118,14 +149,14 @@ class _Run:
                 self._log({"lesson": self.lesson_done, "items": self.num_items, "right": round(right, 3)})
         self.seconds += time.monotonic() - began
 
-    def learn_pages(self) -> None:
-        """The steps that are left; saves every `save_every`, so that a kill costs no more than those."""
+    def learn_pages(self, last: int) -> None:
+        """The steps up to `last`; saves every `save_every`, so that a kill costs no more than those."""
         from torch.utils.data import DataLoader, Subset
 
         from r3pp_core.sample.pretrain.batches import Batches
 
         batches: Any = Batches(self.config, self.out_dir / "pages", self.tokenizer, self.image_processor)
-        left = range(self.step, self.config.steps)
+        left = range(self.step, last)
         loader = DataLoader(Subset(batches, left), batch_size=None, num_workers=1, prefetch_factor=8)
         began, means = time.monotonic(), defaultdict[str, dict[str, float]](dict)
         for step, (mode, batch) in zip(left, loader, strict=True):
@@ -153,6 +184,7 @@ class _Run:
         self.model.to(torch.bfloat16).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
+        shutil.copyfile(self.out_dir / LOG, folder / LOG)
         return scores
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -218,7 +250,7 @@ class _Run:
         part.replace(self.out_dir / "state.pt")
 
     def _log(self, line: dict[str, Any]) -> None:
-        with (self.out_dir / "log.jsonl").open("a", encoding="utf-8") as file:
+        with (self.out_dir / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.progress(f"pretrain: {json.dumps(line)}")
 

@@ -86,6 +86,24 @@ def test_heads_of_the_first_layer_look_1_to_4_tokens_back(random_backbone):
         assert (torch.arange(8, 40) - looked_at).tolist() == [head + 1] * 32
 
 
+def test_a_second_sitting_goes_on_at_the_first_one_s_step(whole, tmp_path, monkeypatch):
+    said, folder = [], tmp_path / "run"
+    folder.mkdir()
+    (folder / "pages").symlink_to(whole / "pages")
+    monkeypatch.setattr(train, "_NUM_TOKENIZER_GROUPS", 20)
+    pretrain(folder, SHORT, max_steps=4)
+    later = tmp_path / "later"
+    later.mkdir()
+    (later / "pages").symlink_to(whole / "pages")
+    pretrain(later, SHORT, said.append, earlier=folder / "backbone")
+    assert any(line.endswith(f"at step 4 of {SHORT.steps}") for line in said)
+    steps = [json.loads(line)["step"] for line in (later / "log.jsonl").read_text().splitlines()]
+    assert steps[0] == 4
+    assert steps[-1] == SHORT.steps
+    with pytest.raises(R3Error, match=r"has no log.jsonl"):
+        pretrain(tmp_path / "third", SHORT, earlier=whole / "first")
+
+
 def test_the_card_tells_how_it_was_made_and_what_it_can_do(whole):
     from r3pp_core.sample.pretrain.card import backbone_card
     from r3pp_core.sample.pretrain.train import num_parameters
