@@ -75,15 +75,17 @@ _CHANGED: dg.AutomationCondition = (
 )
 _OUT_OF_DATE = IsBehind() | HasOldCode()
 
+# What stood when the automation was turned on or these conditions were changed, and what comes at the very tick at
+# which a request is noted.
+_NEWLY_OUT_OF_DATE = IsBehind().newly_true() | HasOldCode().newly_true()
 # Made while an input changed: what it read is not what there is now.
 _MADE_TOO_EARLY = dg.AutomationCondition.newly_updated() & IsBehind()
 
-# A change is handled by asking for the asset, or by whoever made it with that change. `newly_true` sees what stood
-# when the automation was turned on, or when these conditions were changed.
+# A change is handled by asking for the asset, or by whoever made it with that change.
 _UNHANDLED: dg.AutomationCondition = (
-    (_CHANGED & ~dg.AutomationCondition.initial_evaluation()) | _OUT_OF_DATE.newly_true() | _MADE_TOO_EARLY
+    (_CHANGED & ~dg.AutomationCondition.initial_evaluation()) | _NEWLY_OUT_OF_DATE | _MADE_TOO_EARLY
 ).since(
-    (dg.AutomationCondition.newly_requested() & ~_MADE_TOO_EARLY)
+    (~_NEWLY_OUT_OF_DATE & ~_MADE_TOO_EARLY & dg.AutomationCondition.newly_requested())
     | (dg.AutomationCondition.newly_updated() & ~_OUT_OF_DATE)
 )
 

@@ -9,6 +9,7 @@ import pytest
 from r3pp_assets.staleness import changed_sources, stale_assets, with_descendants
 
 SNAPSHOT = Path(__file__).with_name("graph.json")
+ANY_MODEL_PASSES = Path(__file__).parents[1] / "any_model_passes.json"
 
 
 def graph_of(definitions: dg.Definitions) -> dict:
@@ -118,7 +119,8 @@ def test_a_control_of_other_questions_is_left_out(broken):
     manifest = json.loads(evaluation.read_text())
     manifest["inputs"]["table"] = "of last week"
     evaluation.write_text(json.dumps(manifest))
-    workspace = {"config": {"root": str(broken.root), "source": str(broken.source)}}
+    gate = json.loads(ANY_MODEL_PASSES.read_text())
+    workspace = {"config": {"root": str(broken.root), "source": str(broken.source), "gate": gate}}
     with dg.DagsterInstance.ephemeral() as instance:
         broken.definitions.resolve_job_def("evaluate").execute_in_process(
             instance=instance,
