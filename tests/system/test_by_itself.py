@@ -57,8 +57,8 @@ def add_picture(source: Path) -> str:
         draw.rectangle((30 + 90 * number, 180 - height, 80 + 90 * number, 180), fill=(30, 90, 200))
     picture.save(data, "PNG")
     row = table.slice(0, 1).to_pylist()[0]
-    question = "How many bars are there for Kranton?"
-    row |= {"image": {**row["image"], "bytes": data.getvalue()}, "query": question, "label": ["3"]}
+    question = "Are there five bars for Kranton?"
+    row |= {"image": {**row["image"], "bytes": data.getvalue()}, "query": question, "label": ["No"]}
     unfinished = path.with_name("unfinished")
     pq.write_table(pa.concat_tables([table, pa.Table.from_pylist([row], table.schema)]), unfinished)
     unfinished.replace(path)
