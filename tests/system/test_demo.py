@@ -29,7 +29,7 @@ def test_a_closed_gate_is_a_result_and_no_failure(demo, tmp_path):
     from conftest import run_demo
 
     shutil.rmtree(demo.root / "champion")
-    (tmp_path / "gate.json").write_text('{"min_robustness_gain": 0.99}')
+    (tmp_path / "gate.json").write_text('{"min_robustness_gain": 2}')
     closed = run_demo(demo.source, demo.root, gate=tmp_path / "gate.json")
     assert closed.exit_code == 0, closed.output[-3000:]
     assert "the gate is closed, no new champion: mean of the data sets: area" in closed.output

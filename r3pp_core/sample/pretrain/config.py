@@ -14,8 +14,9 @@ class PretrainConfig(BaseModel):
 
     seed: int = Field(default=1, ge=0, description="of first weights, of pages and of their order")
     num_groups: int = Field(default=600, ge=5, description="drawn groups of twelve pages; the last four are held out")
-    lesson_steps: int = Field(default=500, ge=0, description="steps of names and values before any page")
-    lesson_rows: int = Field(default=24, ge=1, description="sequences a step of that lesson")
+    lesson_steps: int = Field(default=400, ge=0, description="steps of names and values side by side")
+    lesson_rows: int = Field(default=16, ge=1, description="sequences a step of that lesson")
+    list_steps: int = Field(default=2000, ge=0, description="steps of lists in prompts, before any page")
     lookup_steps: int = Field(default=4000, ge=0, description="the first of `steps`: names and values of text alone")
     steps: int = Field(default=22_000, ge=0, description="steps over pages")
     pages: int = Field(default=4, ge=1, description="pages a step; each is asked up to 24 questions at once")

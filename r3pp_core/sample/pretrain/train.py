@@ -26,7 +26,9 @@ _LOG_EVERY = 100
 _NUM_TOKENIZER_GROUPS = 300
 _NUM_HELD_OUT_STEPS = 48
 _RAISE_AT = 0.85  # share of values right at which the lesson's lists grow
-_FIRST_ITEMS, _MOST_ITEMS = 3, 24
+_RAISE_LISTS_AT = 0.8  # the same of lists in prompts
+_FIRST_ITEMS, _MOST_ITEMS = 3, 20
+_COUNTS = ("lesson_done", "lists_done", "step", "num_items", "seconds")
 
 
 def pretrain(
@@ -52,6 +54,7 @@ def pretrain(
     ensure_pool(out_dir / "pages", config.seed, config.num_groups, config.num_threads, progress)
     run.start(earlier)
     run.learn_names_and_values()
+    run.learn_lists()
     run.learn_pages(min(config.steps, max_steps or config.steps))
     return run.finish()
 
@@ -61,7 +64,7 @@ class _Run:
 
     def __init__(self, out_dir: Path, config: PretrainConfig, progress: Progress) -> None:
         self.out_dir, self.config, self.progress = out_dir, config, progress
-        self.lesson_done, self.step, self.num_items = 0, 0, _FIRST_ITEMS
+        self.lesson_done, self.lists_done, self.step, self.num_items = 0, 0, 0, _FIRST_ITEMS
         self.seconds = 0.0
 
     def start(self, earlier: Path | None) -> None:
@@ -101,8 +104,8 @@ class _Run:
             state = torch.load(state_path, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.lesson_done, self.step, self.num_items = state["lesson_done"], state["step"], state["num_items"]
-            self.seconds = state["seconds"]
+            for name in _COUNTS:
+                setattr(self, name, state[name])
             self.progress(f"pretrain: going on at step {self.step} of {self.config.steps}")
         elif earlier is not None:
             self._go_on_from(earlier)
@@ -120,7 +123,8 @@ class _Run:
             load_file(earlier / "model.safetensors"), strict=False
         )  # tied weights are there once
         self.model.tie_weights()
-        self.lesson_done, self.step = self.config.lesson_steps, max(line.get("step", 0) for line in lines)
+        self.lesson_done, self.lists_done = self.config.lesson_steps, self.config.list_steps
+        self.step = max(line.get("step", 0) for line in lines)
         self.seconds = max(line.get("seconds", 0) for line in lines)
         shutil.copyfile(log, self.out_dir / LOG)
         self.progress(f"pretrain: going on from {earlier} at step {self.step} of {self.config.steps}")
@@ -148,6 +152,29 @@ class _Run:
             if self.lesson_done % _LOG_EVERY == 0:
                 self._log({"lesson": self.lesson_done, "items": self.num_items, "right": round(right, 3)})
         self.seconds += time.monotonic() - began
+
+    def learn_lists(self) -> None:
+        from r3pp_core.sample.pretrain.lists import list_example
+        from r3pp_core.sample.pretrain.packing import pack
+
+        if self.lists_done == 0:
+            self.num_items = _FIRST_ITEMS
+        began, right = time.monotonic(), 0.0
+        for step in range(self.lists_done, self.config.list_steps):
+            rng = random.Random(f"{self.config.seed}/list/{step}")
+            examples = [list_example(rng, self.num_items) for _ in range(self.config.pages)]
+            batch = pack(examples, self.tokenizer, self.image_processor)
+            loss, answers = self._loss(batch)
+            self._update(loss, self.config.lr * min(1, (step + 1) / 100))
+            values = [answer for answer, kind in zip(answers, batch.kinds, strict=True) if kind == "value"]
+            right += 0.03 * (sum(values) / len(values) - right)
+            if right > _RAISE_LISTS_AT and self.num_items < _MOST_ITEMS:
+                self.num_items, right = self.num_items + 1 + self.num_items // 4, _RAISE_LISTS_AT - 0.1
+            self.lists_done = step + 1
+            if self.lists_done % _LOG_EVERY == 0:
+                self._log({"list": self.lists_done, "items": self.num_items, "right": round(right, 3)})
+        self.seconds += time.monotonic() - began
+        self._save_state()
 
     def learn_pages(self, last: int) -> None:
         """The steps up to `last`; saves every `save_every`, so that a kill costs no more than those."""
@@ -244,9 +271,8 @@ class _Run:
         import torch
 
         part = self.out_dir / ".state.pt.part"
-        counts = {"lesson_done": self.lesson_done, "step": self.step, "num_items": self.num_items}
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "seconds": self.seconds}
-        torch.save({**state, **counts}, part)
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **counts}, part)
         part.replace(self.out_dir / "state.pt")
 
     def _log(self, line: dict[str, Any]) -> None:

@@ -10,7 +10,9 @@ from r3pp_core.sample.pretrain.config import PretrainConfig
 from r3pp_core.sample.pretrain.first_weights import set_first_weights
 from r3pp_core.sample.pretrain.train import pretrain
 
-SHORT = PretrainConfig(steps=6, num_groups=5, lesson_steps=3, lesson_rows=4, pages=2, save_every=2, num_threads=1)
+SHORT = PretrainConfig(
+    steps=6, num_groups=5, lesson_steps=3, lesson_rows=4, list_steps=2, pages=2, save_every=2, num_threads=1
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(whole, tmp_path, monke
     def failing(run, loss, lr):
         nonlocal num_updates
         num_updates += 1
-        if num_updates == SHORT.lesson_steps + 5:
+        if num_updates == SHORT.lesson_steps + SHORT.list_steps + 5:
             raise KeyboardInterrupt
         update(run, loss, lr)
 

@@ -1,0 +1,41 @@
+"""The second lesson: a list of names with one attribute, as on a bar chart, and every question that it answers.
+
+The first lesson's names stand right before what is asked; in a prompt the name is seven tokens before the answer,
+behind the question mark and the turn's end. This lesson is that step and nothing else.
+"""
+
+import random
+
+from r3pp_core.datasets.registry import DATASETS as SPECS
+from r3pp_core.model.prompt import context_blocks
+from r3pp_core.sample.attributes import ATTRIBUTES, UNITS
+from r3pp_core.sample.pretrain.examples import PROMPT, Asked, Example
+from r3pp_core.sample.world import first_words, nouns, plain_value
+
+MAX_QUESTIONS = 36
+
+
+def list_example(rng: random.Random, num_items: int) -> Example:
+    """Between half of `num_items` and all of them, each asked for in both wordings, and by its value if that is its
+    own."""
+    attribute = rng.choice(ATTRIBUTES)
+    names = [
+        f"{word} {rng.choice(nouns())}"
+        for word in rng.sample(first_words(), rng.randint(max(2, num_items // 2), num_items))
+    ]
+    if attribute.words:
+        values = [rng.choice(attribute.words) for _ in names]
+    else:
+        numbers = range(attribute.low, attribute.high + 1, attribute.step)
+        unit = UNITS[attribute.unit].shown
+        values = [unit.format(plain_value(attribute, rng.choice(numbers))) for _ in names]
+    lines = [attribute.label, *(line for pair in zip(names, values, strict=True) for line in pair)]
+    asked = []
+    for name, value in zip(names, values, strict=True):
+        asked += [Asked(ask.format(name=name), value, "value") for ask in attribute.asks]
+        if values.count(value) == 1:
+            asked.append(Asked(attribute.reverse.format(x=value), name, "name"))
+    rng.shuffle(asked)
+    blocks = context_blocks("\n".join(lines), [], PROMPT)
+    instruction = rng.choice(list(SPECS.values())).prompt
+    return Example(None, tuple(blocks), instruction, tuple(asked[:MAX_QUESTIONS]))
