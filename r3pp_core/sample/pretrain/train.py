@@ -92,7 +92,7 @@ class _Run:
         self.tokenizer = AutoTokenizer.from_pretrained(first)
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(first)
         self.model = Qwen3VLForConditionalGeneration.from_pretrained(first, dtype=torch.float32).train()
-        set_first_weights(self.model, self.config.seed)
+        set_first_weights(self.model, self.tokenizer, self.config.seed)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(

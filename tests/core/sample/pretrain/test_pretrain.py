@@ -78,7 +78,7 @@ def test_heads_of_the_first_layer_look_1_to_4_tokens_back(random_backbone):
     import torch
 
     model = copy.deepcopy(random_backbone.model).eval()
-    set_first_weights(model, seed=0)
+    set_first_weights(model, random_backbone.tokenizer, seed=0)
     model.set_attn_implementation("eager")
     ids = torch.randint(300, 900, (1, 40), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -86,6 +86,32 @@ def test_heads_of_the_first_layer_look_1_to_4_tokens_back(random_backbone):
     for head in range(4):
         looked_at = attention[head].argmax(-1)[8:]
         assert (torch.arange(8, 40) - looked_at).tolist() == [head + 1] * 32
+
+
+def test_heads_of_the_second_layer_fetch_the_name_and_the_number_that_were_asked_for(random_backbone):
+    import copy
+
+    import torch
+
+    from r3pp_core.model.prompt import encode
+    from r3pp_core.sample.world import first_words
+
+    model, tokenizer = copy.deepcopy(random_backbone.model).eval(), random_backbone.tokenizer
+    set_first_weights(model, tokenizer, seed=0)
+    model.set_attn_implementation("eager")
+    one, two, *others = first_words()
+    context = " | ".join(f"{word} Lamp | {i}" for i, word in enumerate([one, *others[:6], two], start=12))
+
+    def fetched(question, head):
+        ids = encode(tokenizer, f"{context}\nAnswer.\n{question}", None, 0, 0).prompt_ids
+        with torch.inference_mode():
+            attention = model(input_ids=torch.tensor([ids]), output_attentions=True).attentions[1][0]
+        return tokenizer.decode([ids[int(attention[head, -1].argmax())]]).strip()
+
+    for question in ("What is the price of {} Lamp?", "How many people did {} Lamp see in March?"):
+        assert fetched(question.format(one), 0) == one
+        assert fetched(question.format(two), 0) == two
+    assert fetched("Which product costs 15?", 1) == "15"
 
 
 def test_a_second_sitting_goes_on_at_the_first_one_s_step(whole, tmp_path, monkeypatch):
