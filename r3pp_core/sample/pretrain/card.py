@@ -48,7 +48,7 @@ def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) ->
             "",
             "## Recipe",
             "",
-            f"`{COMMAND}`: first weights that look back and match, lessons of names and values and of lists, then "
+            f"`{COMMAND}`: first weights that look back and match, a lesson of lists, then "
             f"pages shown as {', '.join(config.modes)} in turn, up to 24 questions a page. {last['step']} steps in "
             f"{last.get('seconds', 0) / 60:.0f} minutes. What was tried is in docs/experiments.md.",
             "",

@@ -1,8 +1,4 @@
-"""The second lesson: a list of names with one attribute, as on a bar chart, and every question that it answers.
-
-The first lesson's names stand right before what is asked; in a prompt the name is seven tokens before the answer,
-behind the question mark and the turn's end. This lesson is that step and nothing else.
-"""
+"""The first lesson: a list of names with one attribute, as on a bar chart, and every question that it answers."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Pre-training: names and values first, then pages. Resumable, seeded, logged.
+"""Pre-training: lists first, then pages. Resumable, seeded, logged.
 
 `out_dir` holds the drawn pages (`pages/`), the tokenizer and the last state (`state/`), a line a hundred steps
 (`log.jsonl`), and in the end the backbone in the Hub's layout (`backbone/`).
@@ -26,9 +26,8 @@ _LOG_EVERY = 100
 _NUM_TOKENIZER_GROUPS = 300
 _NUM_HELD_OUT_STEPS = 48
 _RAISE_AT = 0.85  # share of values right at which the lesson's lists grow
-_RAISE_LISTS_AT = 0.8  # the same of lists in prompts
 _FIRST_ITEMS, _MOST_ITEMS = 3, 20
-_COUNTS = ("lesson_done", "lists_done", "step", "num_items", "seconds")
+_COUNTS = ("lists_done", "step", "num_items", "seconds")
 
 
 def pretrain(
@@ -53,7 +52,6 @@ def pretrain(
     run = _Run(out_dir, config, progress)
     ensure_pool(out_dir / "pages", config.seed, config.num_groups, config.num_threads, progress)
     run.start(earlier)
-    run.learn_names_and_values()
     run.learn_lists()
     run.learn_pages(min(config.steps, max_steps or config.steps))
     return run.finish()
@@ -64,7 +62,7 @@ class _Run:
 
     def __init__(self, out_dir: Path, config: PretrainConfig, progress: Progress) -> None:
         self.out_dir, self.config, self.progress = out_dir, config, progress
-        self.lesson_done, self.lists_done, self.step, self.num_items = 0, 0, 0, _FIRST_ITEMS
+        self.lists_done, self.step, self.num_items = 0, 0, _FIRST_ITEMS
         self.seconds = 0.0
 
     def start(self, earlier: Path | None) -> None:
@@ -123,42 +121,16 @@ class _Run:
             load_file(earlier / "model.safetensors"), strict=False
         )  # tied weights are there once
         self.model.tie_weights()
-        self.lesson_done, self.lists_done = self.config.lesson_steps, self.config.list_steps
+        self.lists_done = self.config.list_steps
         self.step = max(line.get("step", 0) for line in lines)
         self.seconds = max(line.get("seconds", 0) for line in lines)
         shutil.copyfile(log, self.out_dir / LOG)
         self.progress(f"pretrain: going on from {earlier} at step {self.step} of {self.config.steps}")
 
-    def learn_names_and_values(self) -> None:
-        from torch.nn.functional import cross_entropy
-
-        from r3pp_core.sample.pretrain.key_values import key_values
-
-        began, right = time.monotonic(), 0.0
-        for step in range(self.lesson_done, self.config.lesson_steps):
-            rng = random.Random(f"{self.config.seed}/lesson/{step}")
-            batch = key_values(rng, self.tokenizer, self.config.lesson_rows, self.num_items)
-            hidden = self.model.model(input_ids=batch.input_ids, use_cache=False).last_hidden_state[:, :-1]
-            expected, is_value, is_key = batch.input_ids[:, 1:], batch.is_value[:, 1:], batch.is_key[:, 1:]
-            logits = self.model.lm_head(hidden[is_value])
-            keys = cross_entropy(self.model.lm_head(hidden[is_key]), expected[is_key])
-            self._update(
-                cross_entropy(logits, expected[is_value]) + 0.2 * keys, self.config.lr * min(1, (step + 1) / 100)
-            )
-            right += 0.02 * ((logits.argmax(-1) == expected[is_value]).float().mean().item() - right)
-            if right > _RAISE_AT + 0.1 * (1 - 2 / self.num_items) and self.num_items < _MOST_ITEMS:
-                self.num_items, right = self.num_items + 1 + self.num_items // 4, _RAISE_AT
-            self.lesson_done = step + 1
-            if self.lesson_done % _LOG_EVERY == 0:
-                self._log({"lesson": self.lesson_done, "items": self.num_items, "right": round(right, 3)})
-        self.seconds += time.monotonic() - began
-
     def learn_lists(self) -> None:
         from r3pp_core.sample.pretrain.lists import list_example
         from r3pp_core.sample.pretrain.packing import pack
 
-        if self.lists_done == 0:
-            self.num_items = _FIRST_ITEMS
         began, right = time.monotonic(), 0.0
         for step in range(self.lists_done, self.config.list_steps):
             rng = random.Random(f"{self.config.seed}/list/{step}")
@@ -168,8 +140,8 @@ class _Run:
             self._update(loss, self.config.lr * min(1, (step + 1) / 100))
             values = [answer for answer, kind in zip(answers, batch.kinds, strict=True) if kind == "value"]
             right += 0.03 * (sum(values) / len(values) - right)
-            if right > _RAISE_LISTS_AT and self.num_items < _MOST_ITEMS:
-                self.num_items, right = self.num_items + 1 + self.num_items // 4, _RAISE_LISTS_AT - 0.1
+            if right > _RAISE_AT and self.num_items < _MOST_ITEMS:
+                self.num_items, right = self.num_items + 1 + self.num_items // 4, _RAISE_AT - 0.1
             self.lists_done = step + 1
             if self.lists_done % _LOG_EVERY == 0:
                 self._log({"list": self.lists_done, "items": self.num_items, "right": round(right, 3)})

@@ -72,3 +72,16 @@ def test_what_is_asked_stands_in_what_is_shown(mode):
             if asked.kind == "name":
                 shown = " ".join(example.context).replace(" ", "").lower()
                 assert asked.answer.split()[0].lower() in shown
+
+
+def test_a_list_says_every_answer_that_it_is_asked_for():
+    from r3pp_core.sample.pretrain.lists import list_example
+
+    for number in range(50):
+        example = list_example(random.Random(number), 6)
+        said = " ".join(example.context)
+        assert example.png is None
+        assert all(asked.answer in said for asked in example.asked)
+        assert {asked.kind for asked in example.asked} <= {"value", "name"}
+        names = [asked.answer for asked in example.asked if asked.kind == "name"]
+        assert len(names) == len(set(names))

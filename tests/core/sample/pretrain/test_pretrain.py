@@ -10,9 +10,7 @@ from r3pp_core.sample.pretrain.config import PretrainConfig
 from r3pp_core.sample.pretrain.first_weights import set_first_weights
 from r3pp_core.sample.pretrain.train import pretrain
 
-SHORT = PretrainConfig(
-    steps=6, num_groups=5, lesson_steps=3, lesson_rows=4, list_steps=2, pages=2, save_every=2, num_threads=1
-)
+SHORT = PretrainConfig(steps=6, num_groups=5, list_steps=2, pages=2, save_every=2, num_threads=1)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +41,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(whole, tmp_path, monke
     def failing(run, loss, lr):
         nonlocal num_updates
         num_updates += 1
-        if num_updates == SHORT.lesson_steps + SHORT.list_steps + 5:
+        if num_updates == SHORT.list_steps + 5:
             raise KeyboardInterrupt
         update(run, loss, lr)
 
@@ -88,15 +86,15 @@ def test_heads_of_the_first_layer_look_1_to_4_tokens_back(random_backbone):
         assert (torch.arange(8, 40) - looked_at).tolist() == [head + 1] * 32
 
 
-def test_heads_of_the_second_layer_fetch_the_name_and_the_number_that_were_asked_for(random_backbone):
-    import copy
-
+def test_heads_of_the_second_layer_fetch_the_name_and_the_number_that_were_asked_for(whole):
     import torch
+    from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
     from r3pp_core.model.prompt import encode
     from r3pp_core.sample.world import first_words
 
-    model, tokenizer = copy.deepcopy(random_backbone.model).eval(), random_backbone.tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(whole / "first")
+    model = Qwen3VLForConditionalGeneration.from_pretrained(whole / "first", dtype=torch.float32).eval()
     set_first_weights(model, tokenizer, seed=0)
     model.set_attn_implementation("eager")
     one, two, *others = first_words()
@@ -141,5 +139,5 @@ def test_the_card_tells_how_it_was_made_and_what_it_can_do(whole):
     card = backbone_card(whole, SHORT, parameters)
     assert "A Qwen3-VL of 2." in card
     assert f"| {SHORT.steps} | " in card
-    assert "- `lesson_steps`: 3" in card
+    assert "- `list_steps`: 2" in card
     assert "| both | " in card
