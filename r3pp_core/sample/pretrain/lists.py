@@ -8,17 +8,13 @@ from r3pp_core.sample.attributes import ATTRIBUTES, UNITS
 from r3pp_core.sample.pretrain.examples import PROMPT, Asked, Example
 from r3pp_core.sample.world import first_words, nouns, plain_value
 
-MAX_QUESTIONS = 36
+MAX_ITEMS, MAX_QUESTIONS = 14, 36
 
 
-def list_example(rng: random.Random, num_items: int) -> Example:
-    """Between half of `num_items` and all of them, each asked for in both wordings, and by its value if that is its
-    own."""
+def list_example(rng: random.Random) -> Example:
+    """Two items to fourteen, each asked for in both wordings, and by its value if that is its own."""
     attribute = rng.choice(ATTRIBUTES)
-    names = [
-        f"{word} {rng.choice(nouns())}"
-        for word in rng.sample(first_words(), rng.randint(max(2, num_items // 2), num_items))
-    ]
+    names = [f"{word} {rng.choice(nouns())}" for word in rng.sample(first_words(), rng.randint(2, MAX_ITEMS))]
     if attribute.words:
         values = [rng.choice(attribute.words) for _ in names]
     else:
@@ -26,12 +22,14 @@ def list_example(rng: random.Random, num_items: int) -> Example:
         unit = UNITS[attribute.unit].shown
         values = [unit.format(plain_value(attribute, rng.choice(numbers))) for _ in names]
     lines = [attribute.label, *(line for pair in zip(names, values, strict=True) for line in pair)]
+    blocks = context_blocks("\n".join(lines), [], PROMPT)
     asked = []
     for name, value in zip(names, values, strict=True):
+        if f"{name} | {value} |" not in f"{blocks[0]} |":
+            continue  # a prompt has room for so much
         asked += [Asked(ask.format(name=name), value, "value") for ask in attribute.asks]
         if values.count(value) == 1:
             asked.append(Asked(attribute.reverse.format(x=value), name, "name"))
     rng.shuffle(asked)
-    blocks = context_blocks("\n".join(lines), [], PROMPT)
     instruction = rng.choice(list(SPECS.values())).prompt
     return Example(None, tuple(blocks), instruction, tuple(asked[:MAX_QUESTIONS]))

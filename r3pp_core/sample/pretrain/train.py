@@ -25,9 +25,8 @@ LOG = "log.jsonl"
 _LOG_EVERY = 100
 _NUM_TOKENIZER_GROUPS = 300
 _NUM_HELD_OUT_STEPS = 48
-_RAISE_AT = 0.85  # share of values right at which the lesson's lists grow
-_FIRST_ITEMS, _MOST_ITEMS = 3, 20
-_COUNTS = ("lists_done", "step", "num_items", "seconds")
+_WARM_UP_STEPS = 150
+_COUNTS = ("lists_done", "step", "seconds")
 
 
 def pretrain(
@@ -62,7 +61,7 @@ class _Run:
 
     def __init__(self, out_dir: Path, config: PretrainConfig, progress: Progress) -> None:
         self.out_dir, self.config, self.progress = out_dir, config, progress
-        self.lists_done, self.step, self.num_items = 0, 0, _FIRST_ITEMS
+        self.lists_done, self.step = 0, 0
         self.seconds = 0.0
 
     def start(self, earlier: Path | None) -> None:
@@ -131,20 +130,17 @@ class _Run:
         from r3pp_core.sample.pretrain.lists import list_example
         from r3pp_core.sample.pretrain.packing import pack
 
-        began, right = time.monotonic(), 0.0
+        began, right = time.monotonic(), dict[str, float]()
         for step in range(self.lists_done, self.config.list_steps):
             rng = random.Random(f"{self.config.seed}/list/{step}")
-            examples = [list_example(rng, self.num_items) for _ in range(self.config.pages)]
-            batch = pack(examples, self.tokenizer, self.image_processor)
+            batch = pack([list_example(rng) for _ in range(self.config.pages)], self.tokenizer, self.image_processor)
             loss, answers = self._loss(batch)
-            self._update(loss, self.config.lr * min(1, (step + 1) / 100))
-            values = [answer for answer, kind in zip(answers, batch.kinds, strict=True) if kind == "value"]
-            right += 0.03 * (sum(values) / len(values) - right)
-            if right > _RAISE_AT and self.num_items < _MOST_ITEMS:
-                self.num_items, right = self.num_items + 1 + self.num_items // 4, _RAISE_AT - 0.1
+            self._update(loss, self.config.lr * min(1, (step + 1) / _WARM_UP_STEPS))
+            for kind, answer in zip(batch.kinds, answers, strict=True):
+                right[kind] = right.get(kind, answer) + 0.01 * (answer - right.get(kind, answer))
             self.lists_done = step + 1
             if self.lists_done % _LOG_EVERY == 0:
-                self._log({"list": self.lists_done, "items": self.num_items, "right": round(right, 3)})
+                self._log({"list": self.lists_done, "loss": round(loss.item(), 3), "right": _rounded(right)})
         self.seconds += time.monotonic() - began
         self._save_state()
 
@@ -237,7 +233,7 @@ class _Run:
         """A short warm-up, a plateau, then straight down to 3 %."""
         share = step / self.config.steps
         fall = 1.0 if share < self.config.hold else max(0.03, (1 - share) / (1 - self.config.hold))
-        return self.config.lr * min(1.0, (step + 1) / 150) * fall
+        return self.config.lr * min(1.0, (step + 1) / _WARM_UP_STEPS) * fall
 
     def _save_state(self) -> None:
         import torch

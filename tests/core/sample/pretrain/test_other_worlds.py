@@ -78,7 +78,7 @@ def test_a_list_says_every_answer_that_it_is_asked_for():
     from r3pp_core.sample.pretrain.lists import list_example
 
     for number in range(50):
-        example = list_example(random.Random(number), 6)
+        example = list_example(random.Random(number))
         said = " ".join(example.context)
         assert example.png is None
         assert all(asked.answer in said for asked in example.asked)
