@@ -33,6 +33,8 @@ PHRASES: dict[FailureKind, tuple[str, ...]] = {
         "no kernel image is available",
         "invalid device ordinal",
     ),
+    # What the other ranks' connections say of one that is gone.
+    "lost_rank": ("connection reset by peer", "connection closed by peer"),
 }
 RETRY_HELPS: frozenset[FailureKind] = frozenset({"lost_rank", "port_taken", "time_limit", "no_slurm", "error"})
 
@@ -124,7 +126,8 @@ def root_cause(failures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | Non
     if not failures:
         return None
     killed = next((f for f in failures if f.get("signal") not in (None, "SIGABRT", "SIGTERM")), None)
-    return killed if killed and kind_of(failures[0]) == "error" else failures[0]
+    raised = failures[0].get("signal") is None and kind_of(failures[0]) in ("error", "lost_rank")
+    return killed if killed and raised else failures[0]
 
 
 def launch_failed(

@@ -24,6 +24,7 @@ from r3pp_core.launch.messages import MAX_MESSAGE_BYTES
         (describe(RuntimeError("CUDA error: no kernel image is available for execution on the device"), 0), "no_gpu"),
         (describe(KeyError("answer"), 0), "error"),
         (describe_lost(1, -9), "lost_rank"),
+        (describe(RuntimeError("[pair.cc:537] Read error [127.0.0.1]:388: Connection reset by peer"), 0), "lost_rank"),
         (describe_lost(1, 3), "error"),
     ],
 )
@@ -35,6 +36,8 @@ def test_the_first_failure_is_the_cause_unless_a_rank_was_killed() -> None:
     memory, peer, killed = describe(MemoryError(), 1), describe(RuntimeError("closed"), 0), describe_lost(1, -9)
     assert root_cause([memory, peer, describe_lost(1, 1)]) is memory
     assert root_cause([peer, killed]) is killed
+    reset = describe(RuntimeError("Connection reset by peer"), 0)
+    assert root_cause([reset, killed]) is killed
     assert root_cause([memory, killed]) is memory
     assert root_cause([peer, describe_lost(1, -6)]) is peer
     assert root_cause([]) is None
