@@ -88,19 +88,14 @@ def test_every_asset_is_materialized_and_every_check_is_green(browser, ui):
     assert shown.count("Succeeded") == len(graph["merged/train"]["checks"]) - 1
 
 
-def click(browser, text: str, then: str | None = None) -> None:
-    """Press the button of that text, the last one where a dialog repeats it; again until the button `then` is there."""
+def click(browser, text: str) -> None:
+    """Press the button of that text, the last one where a dialog repeats it, as soon as it can be pressed."""
     deadline = time.monotonic() + LOAD_S
-    while True:
-        if found := buttons(browser, text):
-            found[-1].click()
-            if then is None:
-                return
-            time.sleep(3)
-            if buttons(browser, then):
-                return
-        assert time.monotonic() < deadline, f"no button {text!r}, or none {then!r} after it"
+    while not (found := [button for button in buttons(browser, text) if button.is_enabled()]):
+        shown = {button.text for button in browser.find_elements("tag name", "button")}
+        assert time.monotonic() < deadline, f"no button {text!r} to press among {sorted(shown)}"
         time.sleep(0.5)
+    found[-1].click()
 
 
 def buttons(browser, text: str) -> list:
@@ -165,7 +160,7 @@ def test_a_training_s_curve_is_live_and_a_click_cancels_it(browser, ui, demo):
     assert "loss" in browser.find_element("tag name", "body").text
     assert browser.find_elements("css selector", "canvas"), "numbers of observations are drawn"
     open_page(browser, f"{ui}/runs/{run}", "Terminate", "checkpoint__r3")
-    click(browser, "Terminate", then="Terminate 1 run")
+    click(browser, "Terminate")
     click(browser, "Terminate 1 run")
     driven.wait_for(lambda: driven.status(run) == "CANCELED", "cancelled run")
     open_page(browser, f"{ui}/runs/{run}", "Canceled")
