@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,17 @@ def hash_file(path: Path) -> str:
         while block := file.read(HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _hash_unchanged_file(path: Path, num_bytes: int, mtime_ns: int) -> str:
+    return hash_file(path)
+
+
+def cached_file_hash(path: Path) -> str:
+    """SHA-256 of a file, read once per process for each size and modification time."""
+    stat = path.stat()
+    return _hash_unchanged_file(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
 def read_manifest(target: Target) -> Manifest | None:

@@ -26,7 +26,6 @@ class Profile:
     name: str
     hub_models: dict[str, HubModel] | None
     recipe: str
-    control_recipe: str
     rows_per_dataset: int
     ablation_levels: list[float]
     max_new_tokens: int
@@ -34,12 +33,11 @@ class Profile:
 
 
 PROFILES = {
-    "sample": Profile("sample", None, "sample", "sample_control", 200, [0.8], 8, "plumbing check: random backbone"),
+    "sample": Profile("sample", None, "sample", 200, [0.8], 8, "plumbing check: random backbone"),
     "full": Profile(
         "full",
         {"clip": CLIP, "minilm": MINILM, "backbone": QWEN3_VL_8B},
         "qwen3vl_8b_lora",
-        "qwen3vl_8b_lora_control",
         500,
         [0.0, 0.8],
         32,

@@ -79,12 +79,11 @@ def promote(
             raise GateClosedError(verdict)
 
         def fill(staging: Path) -> None:
-            _copy(candidate.model_dir, staging / "model", shutil.copyfile)
-            _copy(candidate.evaluation_dir, staging / "evaluation", shutil.copyfile)
             for name, judged, source in (
                 ("model", model, candidate.model_dir),
                 ("evaluation", evaluation, candidate.evaluation_dir),
             ):
+                _copy(source, staging / name, shutil.copyfile)
                 _refuse_other_bytes(staging / name, judged, source)
             write_train_rows(candidate.model_dir, candidate.train_jsonl, staging / TRAIN_ROWS)
 

@@ -61,12 +61,17 @@ def recovery(groups: Mapping[str, Arms], primary: Mapping[str, str], seed: int) 
     }
 
 
+def recovery_rows(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """A line a data set, and their mean where there are several."""
+    rows = list(found["datasets"].items())
+    return [*rows, (MEAN, found[MEAN])] if len(rows) > 1 else rows
+
+
 def recovery_text(results: Mapping[str, Any]) -> str:
     """For a terminal, in %: what damage costs the arm without evidence, and how much of it R3 wins back."""
     found = results.get("recovery")
     if found is None:
         return ""
-    rows = [*found["datasets"].items(), *([(MEAN, found[MEAN])] if len(found["datasets"]) > 1 else [])]
     titles = [
         "data set",
         "undamaged",
@@ -84,7 +89,7 @@ def recovery_text(results: Mapping[str, Any]) -> str:
             _said(entry["recovered"]),
             signed_interval(entry["clean_difference"]),
         ]
-        for name, entry in rows
+        for name, entry in recovery_rows(found)
     ]
     lines = text_table(titles, table, num_left=1)
     lines.insert(1, "-" * len(lines[0]))

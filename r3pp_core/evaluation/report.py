@@ -10,7 +10,7 @@ from r3pp_core.errors import R3Error
 from r3pp_core.evaluation import plots
 from r3pp_core.evaluation.cases import OUTCOMES, SHOWN_OUTCOMES, Case, choose_cases
 from r3pp_core.evaluation.comparison import BASE, R3
-from r3pp_core.evaluation.recovery import CONTROL, MEAN
+from r3pp_core.evaluation.recovery import CONTROL, recovery_rows
 from r3pp_core.evaluation.text_table import signed_interval
 from r3pp_core.pictures import DECODE_ERRORS, PictureError, open_picture, picture_inside
 
@@ -54,7 +54,7 @@ def render_report(
         heading=heading,
         results=results,
         recovery=results["recovery"],
-        recovery_rows=_recovery_rows(results["recovery"]),
+        recovery_rows=recovery_rows(results["recovery"]) if results["recovery"] else [],
         against=AGAINST_TITLES[results["recovery"]["against"]] if results["recovery"] else None,
         datasets=datasets,
         ablation_levels=sorted({level for d in datasets for level in d["ablation_levels"]}, key=float),
@@ -123,14 +123,6 @@ def _summary(results: Mapping[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return lines
-
-
-def _recovery_rows(recovery: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any]]]:
-    """A line a data set, and their mean where there are several."""
-    if recovery is None:
-        return []
-    rows = list(recovery["datasets"].items())
-    return [*rows, ("mean", recovery[MEAN])] if len(rows) > 1 else rows
 
 
 def _flat_signature(signature: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -5,7 +5,6 @@ anything else is converted to PNG in worker processes. Names stay the runbook's:
 """
 
 from collections import Counter
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +16,8 @@ from r3pp_core.artefact import (
     Request,
     Target,
     build,
+    cached_file_hash,
     fresh_manifest,
-    hash_file,
     is_whole,
     read_manifest,
 )
@@ -117,18 +116,8 @@ def is_current(dataset: str, out_dir: Path, config: DownloadConfig) -> bool:
         return True
     spec = dataset_spec(dataset)
     splits = spec_splits(spec, config.splits)
-    source = local_source(spec, Path(config.source), splits, _hash_once)
+    source = local_source(spec, Path(config.source), splits, cached_file_hash)
     return fresh_manifest(raw_target(out_dir), _request(spec, config, splits, source.identity)) is not None
-
-
-def _hash_once(path: Path) -> str:
-    status = path.stat()
-    return _hash_of_version(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _hash_of_version(path: Path, num_bytes: int, mtime_ns: int) -> str:
-    return hash_file(path)
 
 
 def _adopted(out_dir: Path) -> Manifest | None:

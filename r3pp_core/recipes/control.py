@@ -18,6 +18,11 @@ MAY_DIFFER = {"run", "evidence", "r3.text_dim", "r3.image_dim", *(f"r3.{name}" f
 )
 
 
+def control_name(recipe: str) -> str:
+    """Under which a recipe's control is registered."""
+    return f"{recipe}_control"
+
+
 def control_of(recipe: Callable[[RunPaths], TrainConfig]) -> Callable[[RunPaths], TrainConfig]:
     """The same adapter, steps, rows, order and damage as `recipe`; but nothing is retrieved and no module is added."""
 

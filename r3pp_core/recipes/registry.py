@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from r3pp_core.errors import UsageError
-from r3pp_core.recipes.control import control_of
+from r3pp_core.recipes.control import control_name, control_of
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.qwen3vl_8b import qwen3vl_8b_fsdp, qwen3vl_8b_lora, qwen3vl_8b_zero3
 from r3pp_core.recipes.sample import sample
@@ -14,9 +14,9 @@ Recipe = Callable[[RunPaths], TrainConfig]
 
 RECIPES: dict[str, Recipe] = {
     "sample": sample,
-    "sample_control": control_of(sample),
+    control_name("sample"): control_of(sample),
     "qwen3vl_8b_lora": qwen3vl_8b_lora,
-    "qwen3vl_8b_lora_control": control_of(qwen3vl_8b_lora),
+    control_name("qwen3vl_8b_lora"): control_of(qwen3vl_8b_lora),
     "qwen3vl_8b_fsdp": qwen3vl_8b_fsdp,
     "qwen3vl_8b_zero3": qwen3vl_8b_zero3,
     "stage1_clean": stage1_clean,

@@ -5,13 +5,12 @@ Shapes: n items, d dimensions.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from r3pp_core.artefact import hash_file, hash_json
+from r3pp_core.artefact import cached_file_hash, hash_json
 from r3pp_core.errors import R3Error
 from r3pp_core.quiet import quiet_transformers
 
@@ -45,17 +44,6 @@ class ImageEncoder(Encoder, Protocol):
     def prepare(self, image: "Image.Image") -> np.ndarray:
         """The model's input for one RGB picture; `encode` takes these as well as pictures. Thread-safe."""
         ...
-
-
-@lru_cache(maxsize=4096)
-def _hash_unchanged_file(path: Path, num_bytes: int, mtime_ns: int) -> str:
-    return hash_file(path)
-
-
-def cached_file_hash(path: Path) -> str:
-    """SHA-256 of a file, read once per process for each size and modification time."""
-    stat = path.stat()
-    return _hash_unchanged_file(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
 def encoder_hash(model_dir: Path) -> str:

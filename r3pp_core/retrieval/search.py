@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from r3pp_core.artefact import Manifest, Target, require_manifest
+from r3pp_core.artefact import Manifest, Target, cached_file_hash, require_manifest
 from r3pp_core.errors import R3Error
-from r3pp_core.retrieval.encoders import Encoder, cached_file_hash
+from r3pp_core.retrieval.encoders import Encoder
 from r3pp_core.retrieval.faiss_index import read_faiss_index
 from r3pp_core.retrieval.index_type import EXACT_TYPE
 from r3pp_core.retrieval.metadata import IndexEntry, Metadata

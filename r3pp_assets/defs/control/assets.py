@@ -10,7 +10,7 @@ from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.evaluation.plan import CODE_VERSION
 from r3pp_core.evaluation.subjects import CONTROL_ARMS
-from r3pp_core.recipes.control import RUN
+from r3pp_core.recipes.control import RUN, control_name
 from r3pp_core.training import export as export_stage
 
 CHECKPOINT, MODEL = (dg.AssetKey(["control", name]) for name in ("checkpoint", "model"))
@@ -33,7 +33,7 @@ def control_checkpoint(
 ) -> dg.MaterializeResult:
     """The production recipe without retrieval and without soft tokens: same adapter, steps, rows and damage."""
     with user_errors():
-        return train_run(context, config, workspace, launcher, run=RUN, recipe=workspace.settings.control_recipe)
+        return train_run(context, config, workspace, launcher, run=RUN, recipe=control_name(workspace.settings.recipe))
 
 
 @dg.asset(

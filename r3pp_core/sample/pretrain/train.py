@@ -1,6 +1,6 @@
 """Pre-training: lists first, then pages. Resumable, seeded, logged.
 
-`out_dir` holds the drawn pages (`pages/`), the tokenizer and the last state (`state/`), a line a hundred steps
+`out_dir` holds the drawn pages (`pages/`), the tokenizer and the last state (`state.pt`), a line a hundred steps
 (`log.jsonl`), and in the end the backbone in the Hub's layout (`backbone/`).
 """
 
@@ -116,9 +116,8 @@ class _Run:
         if not log.is_file():
             raise R3Error(f"{earlier} has no {LOG}; give the folder that an earlier sitting left")
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        self.model.load_state_dict(
-            load_file(earlier / "model.safetensors"), strict=False
-        )  # tied weights are there once
+        # Tied weights are in the file once.
+        self.model.load_state_dict(load_file(earlier / "model.safetensors"), strict=False)
         self.model.tie_weights()
         self.lists_done = self.config.list_steps
         self.step = max(line.get("step", 0) for line in lines)
