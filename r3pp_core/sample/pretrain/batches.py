@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.sample.pretrain.config import PretrainConfig
+from r3pp_core.sample.pretrain.config import NUM_HELD_OUT, PretrainConfig
 from r3pp_core.sample.pretrain.examples import Example, make_example
 from r3pp_core.sample.pretrain.other_worlds import build_group
 from r3pp_core.sample.pretrain.packing import Packed, pack
 from r3pp_core.sample.pretrain.pool import Page, read_pool
 from r3pp_core.sample.pretrain.printed import printed_lines
 
-NUM_HELD_OUT = 4  # groups of drawn pages, the last ones
 _FRESH = 10**9  # groups that are never drawn are numbered from here: text costs nothing to make anew
 _HELD_OUT_FRESH = 2 * 10**9
 

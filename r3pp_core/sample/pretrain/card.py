@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.sample.pretrain.config import PretrainConfig
+from r3pp_core.sample.pretrain.clip import CLIP_LOG, SIDE
+from r3pp_core.sample.pretrain.config import ClipConfig, PretrainConfig
 from r3pp_core.sample.pretrain.train import LOG
 
 COMMAND = "python -m r3pp_core.sample.pretrain --out_dir build/pretrain --pack"
@@ -12,7 +13,7 @@ COMMAND = "python -m r3pp_core.sample.pretrain --out_dir build/pretrain --pack"
 
 def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) -> str:
     """Markdown: what it is, what it learned from, how it came along and what it can do on worlds it never saw."""
-    lines = [json.loads(line) for line in (out_dir / LOG).read_text(encoding="utf-8").splitlines()]
+    lines = _lines(out_dir / LOG)
     evaluated = [line for line in lines if "held_out" in line]
     last = evaluated[-1]
     curve = [
@@ -24,35 +25,23 @@ def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) ->
         f"| {mode} | {' | '.join(_percent(last['held_out'].get(mode, {}).get(kind)) for kind in kinds)} |"
         for mode in config.modes
     ]
-    recipe = "\n".join(f"- `{name}`: {value}" for name, value in config.model_dump().items() if name != "num_threads")
     return "\n".join(
         [
-            "---",
-            "license: apache-2.0",
-            "pipeline_tag: image-text-to-text",
-            "tags: [r3pp, qwen3_vl, synthetic]",
-            "---",
-            "",
+            *_head("image-text-to-text", "qwen3_vl"),
             "# The sample's small backbone",
             "",
             f"A Qwen3-VL of {num_parameters / 1e6:.2f} M parameters that reads drawn phone screens, charts and "
             "infographics of at most 256 x 256 pixels, and text that was read from them. It stands in for "
             "Qwen3-VL-8B-Instruct where there is no GPU and no network, and is of no use outside the embedded sample.",
             "",
-            "## Data",
-            "",
-            "Invented worlds, drawn by `r3pp_core/sample` from other seeds than the sample's. No thing of the sample "
-            "and none of its facts occurs in them (`tests/core/sample/pretrain` proves it); first words of names, "
-            "nouns, attributes and layouts are shared. Text is made anew at each step; pictures are those of "
-            f"{config.num_groups} groups of twelve pages.",
-            "",
+            *_data(config.num_groups),
             "## Recipe",
             "",
             f"`{COMMAND}`: first weights that look back and match, a lesson of lists, then "
             f"pages shown as {', '.join(config.modes)} in turn, up to 24 questions a page. {last['step']} steps in "
             f"{last.get('seconds', 0) / 60:.0f} minutes. What was tried is in docs/experiments.md.",
             "",
-            recipe,
+            *_recipe(config),
             "",
             "## On pages of worlds it never saw",
             "",
@@ -70,6 +59,65 @@ def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) ->
             "",
         ]
     )
+
+
+def clip_card(out_dir: Path, config: ClipConfig, num_parameters: int) -> str:
+    """Markdown, as `backbone_card`."""
+    lines = _lines(out_dir / CLIP_LOG)
+    scores, seconds = lines[-1]["held_out"], lines[-1]["seconds"]
+    curve = [line for line in lines if "loss" in line]
+    shown = curve[:: max(1, len(curve) // 10)]
+    return "\n".join(
+        [
+            *_head("zero-shot-image-classification", "clip"),
+            "# The sample's small CLIP",
+            "",
+            f"A CLIP of {num_parameters / 1e6:.2f} M parameters that sees pages at {SIDE} x {SIDE} pixels. It stands "
+            "in for CLIP ViT-B/32 where there is no network, and is of no use outside the embedded sample.",
+            "",
+            *_data(config.num_groups),
+            "## Recipe",
+            "",
+            f"`{COMMAND}`: drawn pages, blurred, noisy, dark or partly covered, against a stretch of what is printed "
+            f"on them, {config.pages} at a time, in {seconds / 60:.0f} minutes. Loss: "
+            + ", ".join(f"{line['loss']:.2f} at step {line['step']}" for line in shown)
+            + ".",
+            "",
+            *_recipe(config),
+            "",
+            "## On pages of worlds it never saw",
+            "",
+            f"Among {scores['pages']} pages at once the nearest picture is the right one for "
+            f"{_percent(scores['text_to_picture'])} % of their texts and for {_percent(scores['damaged_to_clean'])} % "
+            "of the pictures themselves when damaged.",
+            "",
+        ]
+    )
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def _head(task: str, architecture: str) -> list[str]:
+    tags = f"tags: [r3pp, {architecture}, synthetic]"
+    return ["---", "license: apache-2.0", f"pipeline_tag: {task}", tags, "---", ""]
+
+
+def _data(num_groups: int) -> list[str]:
+    return [
+        "## Data",
+        "",
+        "Invented worlds, drawn by `r3pp_core/sample` from other seeds than the sample's. No thing of the sample "
+        "and none of its facts occurs in them (`tests/core/sample/pretrain` proves it); first words of names, "
+        "nouns, attributes and layouts are shared. Text is made anew at each step; pictures are those of "
+        f"{num_groups} groups of twelve pages.",
+        "",
+    ]
+
+
+def _recipe(config: PretrainConfig | ClipConfig) -> list[str]:
+    return [f"- `{name}`: {value}" for name, value in config.model_dump().items() if name != "num_threads"]
 
 
 def _mean(found: dict[str, Any]) -> float | None:

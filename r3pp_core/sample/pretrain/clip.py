@@ -11,43 +11,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
-
-from r3pp_core.model.config import FROZEN
+from r3pp_core.errors import R3Error
 from r3pp_core.progress import Progress, silent
-from r3pp_core.sample.pretrain.batches import NUM_HELD_OUT
-from r3pp_core.sample.pretrain.pool import read_pool
+from r3pp_core.sample.pretrain.config import NUM_HELD_OUT, ClipConfig
+from r3pp_core.sample.pretrain.pool import ensure_pool, read_pool
+from r3pp_core.sample.pretrain.train import ensure_tokenizer, save_state
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
 SIDE, PATCH, WIDTH, DIM, MAX_TOKENS = 128, 16, 96, 64, 64
+CLIP_LOG, CLIP_STATE = "clip_log.jsonl", "clip_state.pt"
 _LOG_EVERY = 50
+_SAVE_EVERY = 100
 
 
-class ClipConfig(BaseModel):
-    """Defaults are the recipe that the packaged weights were made with."""
+def train_clip(out_dir: Path, config: ClipConfig = ClipConfig(), progress: Progress = silent) -> dict[str, float]:
+    """Make the CLIP in `out_dir/clip`, in the Hub's layout; goes on where an earlier call stopped.
 
-    model_config = FROZEN
-
-    seed: int = Field(default=1, ge=0, description="of first weights, order and damage")
-    num_groups: int = Field(default=600, ge=NUM_HELD_OUT + 1, description="drawn groups of twelve pages; four held out")
-    steps: int = Field(default=1000, ge=1)
-    pages: int = Field(default=96, ge=2, description="pages that are told apart in a step")
-    lr: float = Field(default=1e-3, gt=0, description="peak learning rate; a warm-up, then a cosine")
-    num_threads: int = Field(default=2, ge=1)
-
-
-def train_clip(
-    pool_dir: Path, tokenizer: Any, out_dir: Path, config: ClipConfig = ClipConfig(), progress: Progress = silent
-) -> dict[str, float]:
-    """Write a CLIP in the Hub's layout to `out_dir`; returns what it makes of pages that it never saw."""
+    Returns what it makes of pages that it never saw. Raises R3Error when `out_dir` holds a CLIP of another config.
+    """
     import torch
     from torch.nn.functional import cross_entropy, normalize
 
     torch.set_num_threads(config.num_threads)
-    groups = read_pool(pool_dir, config.num_groups)
+    ensure_pool(out_dir / "pages", config.seed, config.num_groups, config.num_threads, progress)
+    tokenizer = ensure_tokenizer(out_dir / "tokenizer", config.seed, progress)
+    groups = read_pool(out_dir / "pages", config.num_groups)
     pages = [page for group in groups for page in group]
     pictures = torch.from_numpy(_pixels([page.png for page in pages]))
     texts = [" | ".join(page.lines) for page in pages]
@@ -55,8 +46,10 @@ def train_clip(
     model = small_clip(tokenizer, config.seed).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.1, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps, pct_start=0.1)
-    began = time.monotonic()
-    for step in range(config.steps):
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    first, earlier_s = _go_on(out_dir / CLIP_STATE, config, parts)
+    began = time.monotonic() - earlier_s
+    for step in range(first, config.steps):
         rng = random.Random(f"{config.seed}/clip/{step}")
         chosen = rng.sample(range(num_seen), min(config.pages, num_seen))
         generator = torch.Generator().manual_seed(rng.randrange(2**31))
@@ -73,11 +66,41 @@ def train_clip(
         with torch.no_grad():
             model.logit_scale.clamp_(max=4.6)  # 100, as in CLIP
         if (step + 1) % _LOG_EVERY == 0:
-            progress(f"clip: step {step + 1} of {config.steps}, loss {loss.item():.3f}")
+            _log(out_dir, {"step": step + 1, "loss": round(loss.item(), 3)}, progress)
+        if (step + 1) % _SAVE_EVERY == 0:
+            state = {name: part.state_dict() for name, part in parts.items()}
+            seconds = time.monotonic() - began
+            save_state(
+                out_dir / CLIP_STATE, state | {"step": step + 1, "seconds": seconds, "config": _comparable(config)}
+            )
     scores = _scores(model.eval(), tokenizer, pictures[num_seen:], texts[num_seen:], config.seed)
-    scores |= {"steps": config.steps, "seconds": round(time.monotonic() - began)}
-    _save(model, tokenizer, out_dir, scores)
+    _log(out_dir, {"step": config.steps, "seconds": round(time.monotonic() - began), "held_out": scores}, progress)
+    _save(model, tokenizer, out_dir / "clip")
     return scores
+
+
+def _go_on(state_path: Path, config: ClipConfig, parts: dict[str, Any]) -> tuple[int, float]:
+    """Steps and seconds that an earlier call spent."""
+    import torch
+
+    if not state_path.exists():
+        return 0, 0.0
+    state = torch.load(state_path, weights_only=True)
+    if state["config"] != _comparable(config):
+        raise R3Error(f"{state_path} is of a CLIP of another config; choose another folder")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["step"], state["seconds"]
+
+
+def _comparable(config: ClipConfig) -> dict[str, Any]:
+    return config.model_dump(exclude={"num_threads"})
+
+
+def _log(out_dir: Path, line: dict[str, Any], progress: Progress) -> None:
+    with (out_dir / CLIP_LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    progress(f"clip: {json.dumps(line)}")
 
 
 def small_clip(tokenizer: Any, seed: int) -> Any:
@@ -193,13 +216,12 @@ def _scores(model: Any, tokenizer: Any, pictures: "Tensor", texts: list[str], se
     }
 
 
-def _save(model: Any, tokenizer: Any, out_dir: Path, scores: dict[str, float]) -> None:
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """The tokenizer goes with it, so that its text side can be used as well."""
     import torch
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    model.to(torch.bfloat16).save_pretrained(out_dir)
-    tokenizer.save_pretrained(out_dir)
-    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(
-        out_dir
-    )
-    (out_dir.parent / f"{out_dir.name}.json").write_text(json.dumps(scores) + "\n", encoding="utf-8")
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    crop = {"height": SIDE, "width": SIDE}
+    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=crop).save_pretrained(folder)

@@ -1,4 +1,5 @@
-"""How the small backbone is pre-trained."""
+"""How the small backbone and the small CLIP are pre-trained. Defaults are the recipes that the packaged weights were
+made with (docs/experiments.md)."""
 
 from typing import Literal
 
@@ -6,14 +7,17 @@ from pydantic import BaseModel, Field
 
 from r3pp_core.model.config import FROZEN
 
+NUM_GROUPS = 600  # drawn groups of twelve pages
+NUM_HELD_OUT = 4  # of them, the last ones
+
 
 class PretrainConfig(BaseModel):
-    """Defaults are the recipe that the packaged weights were made with (docs/experiments.md)."""
+    """The backbone."""
 
     model_config = FROZEN
 
     seed: int = Field(default=1, ge=0, description="of first weights, of pages and of their order")
-    num_groups: int = Field(default=600, ge=5, description="drawn groups of twelve pages; the last four are held out")
+    num_groups: int = Field(default=NUM_GROUPS, ge=NUM_HELD_OUT + 1, description="drawn groups of twelve pages")
     list_steps: int = Field(default=1000, ge=0, description="steps of lists in prompts, before any page")
     lookup_steps: int = Field(default=4000, ge=0, description="the first of `steps`: names and values of text alone")
     steps: int = Field(default=22_000, ge=0, description="steps over pages")
@@ -27,3 +31,16 @@ class PretrainConfig(BaseModel):
     save_every: int = Field(default=500, ge=1, description="steps between checkpoints")
     eval_every: int = Field(default=2000, ge=1, description="steps between looks at held-out pages")
     num_threads: int = Field(default=2, ge=1, description="threads of the model; another process prepares pages")
+
+
+class ClipConfig(BaseModel):
+    """The CLIP."""
+
+    model_config = FROZEN
+
+    seed: int = Field(default=1, ge=0, description="of first weights, order and damage")
+    num_groups: int = Field(default=NUM_GROUPS, ge=NUM_HELD_OUT + 1, description="drawn groups of twelve pages")
+    steps: int = Field(default=1000, ge=1)
+    pages: int = Field(default=96, ge=2, description="pages that are told apart in a step")
+    lr: float = Field(default=1e-3, gt=0, description="peak learning rate; a warm-up, then a cosine")
+    num_threads: int = Field(default=2, ge=1)

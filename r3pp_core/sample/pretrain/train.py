@@ -67,26 +67,23 @@ class _Run:
     def start(self, earlier: Path | None) -> None:
         """Tokenizer and model, new, from the last state, or from an earlier sitting."""
         import torch
-        from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
+        from transformers import Qwen3VLForConditionalGeneration
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
         from r3pp_core.errors import R3Error
         from r3pp_core.sample.backbones import save_image_processor, save_qwen
         from r3pp_core.sample.pretrain.first_weights import set_first_weights
-        from r3pp_core.sample.tokenizer import train_tokenizer
 
         first = self.out_dir / "first"
         asked = {**self.config.model_dump(mode="json"), "num_threads": None}
+        self.tokenizer = ensure_tokenizer(self.out_dir / "tokenizer", self.config.seed, self.progress)
         if not (first / "config_of_run.json").exists():
-            self.progress("pretrain: training the tokenizer")
-            tokenizer = train_tokenizer(tokenizer_texts(self.config.seed))
-            tokenizer.save_pretrained(first)
-            save_qwen(first, tokenizer, self.config.seed)
+            self.tokenizer.save_pretrained(first)
+            save_qwen(first, self.tokenizer, self.config.seed)
             save_image_processor(first)
             (first / "config_of_run.json").write_text(json.dumps(asked))
         if json.loads((first / "config_of_run.json").read_text()) != asked:
             raise R3Error(f"{self.out_dir} holds a run of another config; choose another folder")
-        self.tokenizer = AutoTokenizer.from_pretrained(first)
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(first)
         self.model = Qwen3VLForConditionalGeneration.from_pretrained(first, dtype=torch.float32).train()
         set_first_weights(self.model, self.tokenizer, self.config.seed)
@@ -235,17 +232,37 @@ class _Run:
         return self.config.lr * min(1.0, (step + 1) / _WARM_UP_STEPS) * fall
 
     def _save_state(self) -> None:
-        import torch
-
-        part = self.out_dir / ".state.pt.part"
         counts = {name: getattr(self, name) for name in _COUNTS}
-        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **counts}, part)
-        part.replace(self.out_dir / "state.pt")
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **counts}
+        save_state(self.out_dir / "state.pt", state)
 
     def _log(self, line: dict[str, Any]) -> None:
         with (self.out_dir / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.progress(f"pretrain: {json.dumps(line)}")
+
+
+def ensure_tokenizer(folder: Path, seed: int, progress: Progress = silent) -> Any:
+    """The tokenizer that the backbone and CLIP share, trained where `folder` lacks it."""
+    from transformers import AutoTokenizer
+
+    from r3pp_core.sample.tokenizer import train_tokenizer
+
+    if not folder.exists():
+        progress("pretrain: training the tokenizer")
+        part = folder.with_name(f".{folder.name}.part")
+        train_tokenizer(tokenizer_texts(seed)).save_pretrained(part)
+        part.replace(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` whole or not at all."""
+    import torch
+
+    part = path.with_name(f".{path.name}.part")
+    torch.save(state, part)
+    part.replace(path)
 
 
 def num_parameters(backbone: Path) -> int:
