@@ -1,10 +1,12 @@
 """The batch of each step, made anew from (seed, step): a resumed run sees what it would have seen."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from r3pp_core.sample.plan import Picture
 from r3pp_core.sample.pretrain.config import NUM_HELD_OUT, PretrainConfig
 from r3pp_core.sample.pretrain.examples import Example, make_example
 from r3pp_core.sample.pretrain.other_worlds import build_group
@@ -14,6 +16,18 @@ from r3pp_core.sample.pretrain.printed import printed_lines
 
 _FRESH = 10**9  # groups that are never drawn are numbered from here: text costs nothing to make anew
 _HELD_OUT_FRESH = 2 * 10**9
+
+
+class _Lines(dict[int, list[str]]):
+    """The lines of each page, put down when they are first asked for."""
+
+    def __init__(self, rng: random.Random, pages: Sequence[Picture]) -> None:
+        super().__init__()
+        self.rng, self.pages = rng, pages
+
+    def __missing__(self, number: int) -> list[str]:
+        self[number] = printed_lines(self.rng, self.pages[number])
+        return self[number]
 
 
 @dataclass
@@ -51,8 +65,7 @@ class Batches:
             drawn = self.pool[number]
             made = [make_example(rng, group, [page.lines for page in drawn], n, mode, drawn[n].png) for n in pages]
         else:
-            needed = range(len(group.pages)) if mode == "evidence" else pages
-            lines = {n: printed_lines(rng, group.pages[n]) for n in needed}
+            lines = _Lines(rng, group.pages)
             made = [make_example(rng, group, lines, n, mode, None) for n in pages]
         return [example for example in made if example is not None]
 

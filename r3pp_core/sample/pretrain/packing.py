@@ -15,6 +15,7 @@ import numpy as np
 from r3pp_core.model.prompt import encode
 from r3pp_core.sample.backbones import MERGE_SIZE
 from r3pp_core.sample.pretrain.examples import Example
+from r3pp_core.sample.pretrain.questions_apart import Apart, lay_apart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,7 @@ class Packed:
 
     input_ids: "Tensor"  # [B, T]
     position_ids: "Tensor"  # [3, B, T]
-    attention_mask: "Tensor"  # [B, 1, T, T], added to the scores
+    apart: Apart  # what attends to what
     mm_token_type_ids: "Tensor"  # [B, T]
     targets: "Tensor"  # [B, T]
     asked_of: "Tensor"  # [B, T]
@@ -76,7 +77,7 @@ def pack(examples: Sequence[Example], tokenizer: Any, image_processor: Any) -> P
     return Packed(
         input_ids=torch.from_numpy(ids),
         position_ids=torch.from_numpy(positions),
-        attention_mask=torch.from_numpy(_mask(segments)),
+        apart=lay_apart(segments),
         mm_token_type_ids=torch.from_numpy((ids == image_pad).astype(np.int32)),
         targets=torch.from_numpy(padded([row.targets for row in rows], -100)),
         asked_of=torch.from_numpy(padded([row.asked_of for row in rows], -1)),
@@ -126,11 +127,3 @@ def _positions(ids: list[int], size: tuple[int, int], image_pad: int) -> np.ndar
         positions[:, start : start + count] = start + np.stack([np.zeros_like(rows), rows, columns])
         positions[:, start + count :] += max(size) - count
     return positions
-
-
-def _mask(segments: np.ndarray) -> np.ndarray:
-    length = segments.shape[1]
-    query, key = segments[:, :, None], segments[:, None, :]
-    seen = ((key == 0) | (key == query)) & (key != PADDING) & np.tri(length, dtype=bool)
-    seen |= np.eye(length, dtype=bool)  # padding sees itself, so that no row of scores is empty
-    return np.where(seen, np.float32(0), np.float32(-1e9))[:, None]

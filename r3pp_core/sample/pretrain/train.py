@@ -73,6 +73,7 @@ class _Run:
         from r3pp_core.errors import R3Error
         from r3pp_core.sample.backbones import save_image_processor, save_qwen
         from r3pp_core.sample.pretrain.first_weights import set_first_weights
+        from r3pp_core.sample.pretrain.questions_apart import use_questions_apart
 
         first = self.out_dir / "first"
         asked = {**self.config.model_dump(mode="json"), "num_threads": None}
@@ -86,6 +87,7 @@ class _Run:
             raise R3Error(f"{self.out_dir} holds a run of another config; choose another folder")
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(first)
         self.model = Qwen3VLForConditionalGeneration.from_pretrained(first, dtype=torch.float32).train()
+        use_questions_apart(self.model)
         set_first_weights(self.model, self.tokenizer, self.config.seed)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim < 2]
@@ -203,7 +205,7 @@ class _Run:
         hidden = self.model.model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
+            apart=batch.apart,
             mm_token_type_ids=batch.mm_token_type_ids,
             pixel_values=batch.pixel_values,
             image_grid_thw=batch.image_grid_thw,

@@ -1,5 +1,6 @@
 """Many questions in one sequence get the logits that each would get alone."""
 
+import copy
 import io
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from r3pp_core.model.prompt import encode
 from r3pp_core.sample.pretrain.examples import Asked, Example
 from r3pp_core.sample.pretrain.packing import pack
+from r3pp_core.sample.pretrain.questions_apart import use_questions_apart
 
 
 def png(colour: str, size: tuple[int, int]) -> bytes:
@@ -39,14 +41,16 @@ EXAMPLES = [
 def test_each_answer_has_the_logits_of_a_prompt_of_its_own(random_backbone, chosen):
     import torch
 
-    model, tokenizer = random_backbone.model.eval(), random_backbone.tokenizer
+    tokenizer = random_backbone.tokenizer
+    model = copy.deepcopy(random_backbone.model).eval()
+    use_questions_apart(model)
     examples = [EXAMPLES[i] for i in chosen]
     packed = pack(examples, tokenizer, random_backbone.image_processor)
     with torch.inference_mode():
         logits = model(
             input_ids=packed.input_ids,
             position_ids=packed.position_ids,
-            attention_mask=packed.attention_mask,
+            apart=packed.apart,
             mm_token_type_ids=packed.mm_token_type_ids,
             pixel_values=packed.pixel_values,
             image_grid_thw=packed.image_grid_thw,
