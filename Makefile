@@ -42,8 +42,10 @@ demo: env
 ui: env
 	@R3PP_PROFILE=$(PROFILE) $(BIN)/r3pp ui --port $(or $(PORT),3000) $(if $(ROOT),--root "$(ROOT)")
 
+# On two cores at once, each test with one thread of torch; those of faults alone, since they look for what is left behind.
 test: dev
-	$(BIN)/python -m pytest -m "not system"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist loadfile tests/core tests/assets
+	$(BIN)/python -m pytest tests/faults
 
 soak: dev
 	$(BIN)/python -m pytest tests/faults --rounds $(or $(ROUNDS),20)

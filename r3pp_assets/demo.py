@@ -11,6 +11,7 @@ from typing import Any
 
 from r3pp_assets.storage import refuse_network_storage
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.profiles import DRAWN
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 SETTINGS = "workspace.json"
@@ -51,35 +52,37 @@ def settings_of(root: Path) -> tuple[str, Path | None]:
     return settings["profile"], Path(settings["source"]) if settings["source"] else None
 
 
-def refuse_other_settings(root: Path, source: Path | None) -> None:
+def refuse_other_settings(root: Path, profile: str, source: Path | None) -> None:
     """Raise UsageError when the workspace was made with another profile or source, whose data this would replace."""
     if not (root / SETTINGS).is_file():
         return
-    profile, made_from = settings_of(root)
-    if (profile, made_from) != ("sample", source):
-        made_with = f"profile {profile}, source {made_from or 'its own'}"
-        raise UsageError(f"{root} was made with {made_with}; give that --source again, or another --root")
+    made_by, made_from = settings_of(root)
+    if (made_by, made_from) != (profile, source):
+        made_with = f"profile {made_by}, source {made_from or 'its own'}"
+        raise UsageError(f"{root} was made with {made_with}; give those again, or another --root")
 
 
-def workspace_root(source: Path | None) -> Path:
+def workspace_root(profile: str, source: Path | None) -> Path:
     """A source has a workspace of its own, so that the sample's stays what it is."""
     if source is None:
-        return PROJECT_DIR / "workspace" / "sample"
-    digest = hashlib.sha256(str(source).encode()).hexdigest()[:8]
-    return PROJECT_DIR / "workspace" / f"source-{source.name}-{digest}"
+        return PROJECT_DIR / "workspace" / profile
+    digest = hashlib.sha256(f"{source}".encode()).hexdigest()[:8]
+    of_profile = "" if profile == "sample" else f"-{profile}"
+    return PROJECT_DIR / "workspace" / f"source-{source.name}-{digest}{of_profile}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="r3pp demo")
     parser.add_argument("--source", type=Path)
+    parser.add_argument("--profile", choices=DRAWN, default="sample")
     parser.add_argument("--root", type=Path)
     args = parser.parse_args()
     source = args.source.resolve() if args.source else None
-    root = (args.root or workspace_root(source)).resolve()
+    root = (args.root or workspace_root(args.profile, source)).resolve()
     started = time.monotonic()
     try:
-        refuse_other_settings(root, source)
-        set_environment(root, "sample", source)
+        refuse_other_settings(root, args.profile, source)
+        set_environment(root, args.profile, source)
         failed = materialize_stale(root)
         closed = gate_reasons() if failed and failed <= GATE_STEPS else []
         if failed and not closed:
@@ -145,16 +148,15 @@ def full_job() -> Any:
 
 
 def show_scores(root: Path) -> None:
+    from r3pp_assets.resources.environment import workspace_from_environment
     from r3pp_core.evaluation.recovery import recovery_text
     from r3pp_core.evaluation.reporting import read_results
     from r3pp_core.evaluation.scoring import score_table
-    from r3pp_core.profiles import profile_named
     from r3pp_core.workspace import Workspace
 
     folder = Workspace(root).results_dir("report")
-    heading = profile_named(os.environ["R3PP_PROFILE"]).heading
     results = read_results(folder)
-    sys.stdout.write("\n" + score_table(results, heading) + recovery_text(results))
+    sys.stdout.write("\n" + score_table(results, workspace_from_environment().heading) + recovery_text(results))
     sys.stdout.write(f"\nreport: {folder / 'report.html'}\n")
 
 

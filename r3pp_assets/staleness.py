@@ -7,6 +7,7 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.artefact import Target, read_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 
@@ -85,11 +86,35 @@ def with_descendants(graph: BaseAssetGraph, keys: set[dg.AssetKey]) -> set[dg.As
 
 
 def changed_sources(workspace: WorkspaceResource) -> set[dg.AssetKey]:
-    """Raw assets whose local source no longer is what they were made from, or cannot be read: their run says why."""
+    """What no longer is what it was made from: raw assets by their local source, or what cannot be read (their run says
+    why), and what comes with another version of this package."""
+    drawn = workspace.settings.hub_models is None
+    changed = _changed_models(workspace) if drawn else set()
+    if workspace.source is not None:
+        changed |= _changed_files(workspace)
+    elif drawn:
+        changed |= _changed_drawings(workspace)
+    return changed
+
+
+def _changed_models(workspace: WorkspaceResource) -> set[dg.AssetKey]:
+    from r3pp_core.sample.packaged import NAMES, is_current
+
+    made = [name for name in NAMES if read_manifest(Target(workspace.paths.model_dir(name))) is not None]
+    return {dg.AssetKey(["models", name]) for name in made if not is_current(name, workspace.paths.model_dir(name))}
+
+
+def _changed_drawings(workspace: WorkspaceResource) -> set[dg.AssetKey]:
+    from r3pp_core.sample.artefact import is_current
+
+    drawn = workspace.paths.source_dir
+    is_other = read_manifest(Target(drawn)) is not None and not is_current(drawn)
+    return {dg.AssetKey(["raw", name]) for name in DATASETS} if is_other else set()
+
+
+def _changed_files(workspace: WorkspaceResource) -> set[dg.AssetKey]:
     from r3pp_core.ingest.download import DownloadConfig, is_current
 
-    if workspace.source is None:
-        return set()
     config = DownloadConfig(source=workspace.source)
 
     def is_other(name: str) -> bool:

@@ -6,9 +6,10 @@ from typing import Any
 
 from r3pp_core.cli.launching import add_launch_flags, launch_if_many
 from r3pp_core.cli.terminal import say, say_manifest
+from r3pp_core.errors import R3Error
 from r3pp_core.flags import add_config_flags, config_from
 from r3pp_core.ingest.models import announce_size, get_model
-from r3pp_core.profiles import PROFILES, profile_named
+from r3pp_core.profiles import DRAWN, PROFILES, profile_named
 from r3pp_core.retrieval.config import IndexConfig
 
 
@@ -17,7 +18,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--out_dir", type=Path, required=True, help="for example models")
     command.add_argument("--backbone", action="store_true", help="Qwen3-VL-8B-Instruct too (17.5 GB)")
     command.add_argument(
-        "--profile", choices=list(PROFILES), default="full", help="sample: small ones of the same architectures"
+        "--profile", choices=list(PROFILES), default="full", help="sample: the small ones that come with the package"
     )
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     command.set_defaults(handler=run_download_models)
@@ -36,18 +37,18 @@ def add_commands(commands: Any) -> None:
 
 def run_download_models(args: Namespace) -> None:
     profile = profile_named(args.profile)
-    names = ["clip", "minilm", *(["backbone"] if args.backbone or args.profile == "sample" else [])]
+    names = ["clip", "minilm", *(["backbone"] if args.backbone or args.profile in DRAWN else [])]
     announce_size(names, args.out_dir, profile, say)
     for name in names:
         say_manifest(get_model(name, args.out_dir, profile, say, force=args.force))
 
 
 def run_index(args: Namespace) -> None:
-    from r3pp_core.retrieval.build import build_index
+    from r3pp_core.retrieval.build import REJECTED, build_index
     from r3pp_core.retrieval.neighbours import NeighboursConfig, build_neighbours
 
     config = config_from(args, IndexConfig)
-    launch = launch_if_many(args)
+    launch, gone = launch_if_many(args), 0
     for kind, encoder in (("text", args.text_encoder), ("image", args.image_encoder)):
         manifest = build_index(
             kind,  # type: ignore[arg-type]
@@ -61,5 +62,9 @@ def run_index(args: Namespace) -> None:
             launch=launch,
         )
         say_manifest(manifest)
+        gone += manifest.left_out.get("picture_missing", 0)
     neighbours = NeighboursConfig(batch_size=config.batch_size, device=config.device)
     say_manifest(build_neighbours(args.jsonl, args.out_dir, args.text_encoder, neighbours, say, force=args.force))
+    if gone:
+        named = args.out_dir / "image" / REJECTED
+        raise R3Error(f"{gone} pictures are gone, named in {named}; bring them back, or unify again. The indices stand")

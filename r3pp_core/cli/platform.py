@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from r3pp_core.errors import UsageError
+from r3pp_core.profiles import DRAWN
 
 
 def add_commands(commands: Any) -> None:
     command = commands.add_parser("demo", help="materialize the whole graph on the sample and print the scores")
     command.add_argument("--source", type=Path, help="folder of Parquet in the Hub's layout instead of the sample")
+    command.add_argument(
+        "--profile", choices=DRAWN, default="sample", help="smoke: a few steps and rows, only to see that all runs"
+    )
     command.add_argument("--root", type=Path, help="workspace folder (default: workspace/<profile or source>)")
     command.set_defaults(handler=run_demo)
 
@@ -24,7 +28,7 @@ def add_commands(commands: Any) -> None:
 def run_demo(args: Namespace) -> None:
     if args.source is not None and not args.source.is_dir():
         raise UsageError(f"--source {args.source} is not a folder; give a folder that holds <data set>/data/*.parquet")
-    _platform("demo", _given(source=args.source, root=args.root))
+    _platform("demo", _given(source=args.source, profile=args.profile, root=args.root))
 
 
 def run_ui(args: Namespace) -> None:

@@ -1,7 +1,7 @@
 """The models that everything else starts from: CLIP, MiniLM and the backbone, in `models/<name>`.
 
-The full profile takes them from the Hub at pinned revisions; the sample profile builds small ones of the same
-architectures (CLIP, Qwen3-VL) from a seed, and takes the real MiniLM from a PyPI package.
+The full profile takes them from the Hub at pinned revisions; the others take small ones of the same architectures
+(CLIP, Qwen3-VL) that come with this package, and the real MiniLM from a PyPI package.
 """
 
 import shutil
@@ -13,8 +13,9 @@ from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.hub import hub_errors
 from r3pp_core.profiles import HubModel, Profile
 from r3pp_core.progress import Progress, silent
+from r3pp_core.sample.packaged import copy_packaged_model
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 MODEL_NAMES = ("clip", "minilm", "backbone")
 # Only what loading needs; weights in safetensors only.
 PATTERNS = ["*.json", "*.txt", "*.safetensors", "*.jinja", "tokenizer.model", "1_Pooling/*"]
@@ -33,24 +34,11 @@ def get_model(
     if profile.hub_models is not None:
         return _from_hub(name, profile.hub_models[name], out_dir, progress, force)
     makers: dict[str, Callable[[], Manifest]] = {
-        "clip": lambda: _small_clip(out_dir, progress, force),
+        "clip": lambda: copy_packaged_model("clip", out_dir, force=force),
         "minilm": lambda: _packaged_minilm(out_dir, force),
-        "backbone": lambda: _small_backbone(out_dir, progress, force),
+        "backbone": lambda: copy_packaged_model("backbone", out_dir, force=force),
     }
     return makers[name]()
-
-
-def _small_clip(out_dir: Path, progress: Progress, force: bool) -> Manifest:
-    from r3pp_core.sample.backbones import build_small_clip
-
-    return build_small_clip(out_dir, progress=progress, force=force)
-
-
-def _small_backbone(out_dir: Path, progress: Progress, force: bool) -> Manifest:
-    from r3pp_core.sample.artefact import sample_texts
-    from r3pp_core.sample.backbones import build_small_backbone
-
-    return build_small_backbone(out_dir, sample_texts(), progress=progress, force=force)
 
 
 def _packaged_minilm(out_dir: Path, force: bool) -> Manifest:

@@ -1,33 +1,41 @@
-"""The embedded sample on two CPU cores: a random backbone, so all of its weights are trained."""
+"""The embedded sample on two CPU cores: LoRA and the R3 modules on the small backbone that comes with the package."""
 
 from r3pp_core.corruption.curriculum import CurriculumConfig
 from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.training.config import TrainConfig
 
-NUM_STEPS = 70
+NUM_STEPS = 120
+SMOKE_STEPS = 12
 
 
 def sample(paths: RunPaths) -> TrainConfig:
-    """At most 80 s of training; short prompts and small pictures, everything else as in the full run."""
+    """At most 90 s of training. Pictures and prompts of the size that the backbone was pre-trained on."""
     return TrainConfig(
         **paths.data_fields(),
         model_name=paths.backbone_dir,
-        use_lora=False,
-        batch_size=8,
+        use_lora=True,
+        batch_size=16,
         grad_accum=1,
-        lr=2e-3,
-        full_lr=2e-3,
+        lr=1e-3,
         warmup_steps=10,
         max_steps=NUM_STEPS,
-        max_pixels=16_384,
+        max_pixels=65_536,
         max_length=2048,
-        eval_every=35,
+        eval_every=NUM_STEPS // 2,
         eval_rows=32,
-        save_every=35,
+        save_every=NUM_STEPS // 2,
         keep=2,
         num_workers=1,
-        num_threads=1,  # on busy cores two threads of small products mostly wait for each other
+        num_threads=2,
         curriculum=CurriculumConfig(warmup_steps=20, total_steps=NUM_STEPS),
-        r3=R3Config(bottleneck=64, max_query_chars=160, prompt=PromptConfig(max_ocr_chars=160, max_context_chars=120)),
+        r3=R3Config(bottleneck=64, max_query_chars=400, prompt=PromptConfig(max_ocr_chars=300, max_context_chars=600)),
     )
+
+
+def smoke(paths: RunPaths) -> TrainConfig:
+    """The sample's recipe cut to a few steps: that everything runs, in seconds."""
+    shorter = {"eval_every": SMOKE_STEPS // 2, "save_every": SMOKE_STEPS // 2, "eval_rows": 8, "warmup_steps": 2}
+    curriculum = CurriculumConfig(warmup_steps=2, total_steps=SMOKE_STEPS)
+    update = {**shorter, "batch_size": 4, "max_steps": SMOKE_STEPS, "curriculum": curriculum}
+    return sample(paths).model_copy(update=update)

@@ -20,7 +20,7 @@ from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted, silent
 from r3pp_core.retrieval.checks import self_hit_problems
 from r3pp_core.retrieval.encoders import load_text_encoder
-from r3pp_core.retrieval.search import NO_HIT, Hits, Index, query_text, softmax_weights
+from r3pp_core.retrieval.search import NO_HIT, Hits, Index, query_text, require_files, softmax_weights
 
 CODE_VERSION = "1"
 FOLDER = "neighbours"
@@ -50,18 +50,20 @@ def build_neighbours(
 ) -> Manifest:
     """Write `index_dir/neighbours` for all rows of a merged table; image neighbours are those of the row's own entry.
 
-    Raises R3Error without an index, or with one of another encoder.
+    Raises R3Error without an index, or with one of another encoder or another table.
     """
+    corpus = content_hash_of(jsonl)
     request = Request(
         "index/neighbours",
         CODE_VERSION,
         config.model_dump(),
-        {"corpus": content_hash_of(jsonl), **index_hashes(index_dir)},
+        {"corpus": corpus, **index_hashes(index_dir)},
     )
 
     def make(staging: Path) -> Outcome:
         encoder = load_text_encoder(text_encoder_dir, config.device)
-        text, image = Index.load(index_dir / "text", encoder), Index.load(index_dir / "image")
+        text = Index.load(index_dir / "text", encoder, corpus)
+        image = Index.load(index_dir / "image", None, corpus)
         num_rows = sum(1 for _ in read_jsonl(jsonl))
         ids = {kind: np.full((num_rows, config.k), NO_HIT, np.int64) for kind in KINDS}
         scores = {kind: np.zeros((num_rows, config.k), np.float32) for kind in KINDS}
@@ -136,11 +138,19 @@ class Neighbours:
 
     @classmethod
     def load(cls, index_dir: Path) -> "Neighbours | None":
-        """Those of the indices in `index_dir`; None where there are none, or only of older indices."""
+        """Those of the indices in `index_dir`; None where there are none, or only of older indices or questions.
+
+        Raises R3Error where a file is missing or is not the one that was made.
+        """
         target = Target(index_dir / FOLDER)
         manifest = read_manifest(target)
         if manifest is None or any(manifest.inputs[name] != value for name, value in index_hashes(index_dir).items()):
             return None
+        # The same pictures and texts make the same index, whatever is asked about them.
+        built = [read_manifest(Target(index_dir / kind)) for kind in KINDS]
+        if any(index is not None and index.inputs["corpus"] != manifest.inputs["corpus"] for index in built):
+            return None
+        require_files(target.folder, manifest)
 
         def mapped(name: str) -> np.ndarray:
             values: np.ndarray = np.load(target.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -178,18 +188,24 @@ class Neighbours:
 
 
 def self_neighbour_problems(jsonl: Path, index_dir: Path) -> list[str]:
-    """Every row has neighbours of the present indices, and none finds its own picture."""
-    neighbours = Neighbours.load(index_dir)
+    """Every row has neighbours of the present indices where there are other entries, and none finds its own picture."""
+    try:
+        neighbours = Neighbours.load(index_dir)
+    except R3Error as error:
+        return [str(error)]
     if neighbours is None:
         return [f"no neighbours of the present indices in {index_dir / FOLDER}"]
     rows = [(row["id"], row["image_sha256"]) for row in read_jsonl(jsonl)]
     places = neighbours.find([row_id for row_id, _ in rows])
     if places is None:
         return [f"{jsonl} holds rows without neighbours"]
-    return [
-        f"by {kind}: {problem}"
-        for kind in KINDS
-        for problem in self_hit_problems(
-            Index.load(index_dir / kind), neighbours.ids[kind][places], [sha256 for _, sha256 in rows]
-        )
-    ]
+    problems = []
+    for kind in KINDS:
+        index, ids = Index.load(index_dir / kind), neighbours.ids[kind][places]
+        sha256s = [sha256 for _, sha256 in rows]
+        problems += [f"by {kind}: {problem}" for problem in self_hit_problems(index, ids, sha256s)]
+        others, known = int(index.searchable.sum()) - 1, set(index.image_sha256s)
+        asks = np.array([kind == "text" or sha256 in known for sha256 in sha256s], bool)
+        if others > 0 and (missed := int((asks & (ids[:, 0] == NO_HIT)).sum())):
+            problems.append(f"by {kind}: {missed} of {len(rows)} rows found nothing among {others} other pictures")
+    return problems

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of, read_manifest
+from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted, silent
 from r3pp_core.retrieval.encoders import load_image_encoder, load_text_encoder
@@ -37,9 +38,16 @@ class QualityConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows_per_dataset: int = Field(40, ge=1, description="questions of each data set, spread over its pictures")
-    levels: list[float] = Field([0.0, 0.2, 0.4, 0.6, 0.8], description="damage levels in 0..1")
+    levels: list[float] = Field([0.0, 0.2, 0.4, 0.6, 0.8], min_length=1, description="damage levels in 0..1")
     max_query_chars: int = Field(1000, ge=1, description="text queries are cut here, as the model's are")
     seed: int = Field(0, description="seed of the damage")
+
+    @field_validator("levels")
+    @classmethod
+    def _least_first(cls, levels: list[float]) -> list[float]:
+        if not all(0 <= level <= 1 for level in levels):
+            raise ValueError("levels lie in 0..1")
+        return sorted(set(levels))
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,8 @@ def measure_quality(
         rows = chosen_rows(table, config)
         known = known_facts(facts) if facts else None
         queries, num_missing = _queries(rows, known, image_root, config, progress)
+        if not queries:
+            raise R3Error(f"{table} has no row whose picture opens ({len(rows)} looked at), so nothing can be asked")
         found = search_all(queries, indices, encoders, config)
         results = quality(queries, found, indices, config)
         (staging / "quality.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -193,20 +203,25 @@ def search_all(
         "image": encoders["image"].encode([query.picture for query in queries]),
     }
     hits = {kind: index.search(vectors[kind], DEPTH) for kind, index in indices.items()}
+    places = {sha256: place for place, sha256 in enumerate(indices["text"].image_sha256s)}
     ids = {kind: hits[kind].ids for kind in indices}
     ids["fused"] = np.array(
-        [fused(row, own, indices) for row, own in zip(ids["text"], ids["image"], strict=True)], np.int64
+        [fused(row, own, indices, places) for row, own in zip(ids["text"], ids["image"], strict=True)], np.int64
     ).reshape(len(queries), DEPTH)
     return Found(ids, {kind: hits[kind].scores for kind in indices})
 
 
-def fused(text_ids: np.ndarray, image_ids: np.ndarray, indices: Mapping[str, Index]) -> np.ndarray:
-    """Ids in the text index of both lists' pictures by reciprocal rank fusion, [DEPTH], ties by id."""
+def fused(
+    text_ids: np.ndarray, image_ids: np.ndarray, indices: Mapping[str, Index], places: Mapping[str, int]
+) -> np.ndarray:
+    """Ids in the text index of both lists' pictures by reciprocal rank fusion, [DEPTH], ties by id.
+
+    `places`: the id in the text index of each picture hash.
+    """
     points: dict[int, float] = defaultdict(float)
-    text_place = {sha256: place for place, sha256 in enumerate(indices["text"].image_sha256s)}
     for kind, ids in (("text", text_ids), ("image", image_ids)):
         for rank, entry in enumerate(ids[ids >= 0], start=1):
-            place = text_place.get(indices[kind].entry(int(entry)).image_sha256)
+            place = places.get(indices[kind].entry(int(entry)).image_sha256)
             if place is not None:
                 points[place] += 1 / (FUSION_CONSTANT + rank)
     best = sorted(points, key=lambda place: (-points[place], place))[:DEPTH]

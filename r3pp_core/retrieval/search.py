@@ -65,7 +65,7 @@ class Index:
         manifest = require_manifest(Target(folder), rebuild_command(folder))
         if not manifest.stage.startswith("index/"):
             raise R3Error(f"{folder} holds {manifest.stage}, not an index; give the folder of an index")
-        _require_files(folder, manifest)
+        require_files(folder, manifest)
         _require_origin(folder, manifest, encoder, corpus_hash)
         return cls(
             vectors=np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False),
@@ -229,8 +229,11 @@ def softmax_weights(scores: np.ndarray, mask: np.ndarray, temperature: float = 1
     return np.asarray(powers / np.maximum(powers.sum(axis=-1, keepdims=True), 1e-300), np.float32)
 
 
-def _require_files(folder: Path, manifest: Manifest) -> None:
-    """Each file is the one that the manifest names, by size and hash: a file swapped between two indices shows."""
+def require_files(folder: Path, manifest: Manifest) -> None:
+    """Each file is the one that the manifest names, by size and hash: a file swapped between two indices shows.
+
+    Raises R3Error that names the file.
+    """
     for name, built in manifest.files.items():
         path = folder / name
         if not path.is_file():

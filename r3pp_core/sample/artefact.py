@@ -1,16 +1,12 @@
-"""The embedded sample as an artefact that is drawn once, and the texts that its tokenizer is trained on."""
+"""The embedded sample as an artefact that is drawn once."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, fresh_manifest
 from r3pp_core.progress import Progress, silent
 from r3pp_core.sample.config import SampleConfig
-from r3pp_core.sample.plan import build_plan
-from r3pp_core.sample.questions import ask_about
 
-CODE_VERSION = "1"
-PROMPT_REPETITIONS = 500
+CODE_VERSION = "2"
 
 
 def ensure_sample(
@@ -29,22 +25,13 @@ def ensure_sample(
             }
         )
 
-    request = Request(stage="sample", code_version=CODE_VERSION, config=config.model_dump(), inputs={})
-    return build(Target(out_dir), request, make, force=force, progress=progress)
+    return build(Target(out_dir), _request(config), make, force=force, progress=progress)
 
 
-def sample_texts(config: SampleConfig = SampleConfig()) -> Iterator[str]:
-    """Every question and accepted answer of the train pictures, and the prompt's own sentences, without drawing.
+def is_current(out_dir: Path, config: SampleConfig = SampleConfig()) -> bool:
+    """Whether `out_dir` holds what this version draws."""
+    return fresh_manifest(Target(out_dir), _request(config)) is not None
 
-    The prompt is repeated, so that the tokenizer learns whole words of it and prompts stay short.
-    """
-    from r3pp_core.datasets.registry import DATASETS
-    from r3pp_core.model.prompt import EVIDENCE_HEADING, OCR_HEADING, SYSTEM
 
-    sentences = [SYSTEM, OCR_HEADING, EVIDENCE_HEADING, *(spec.prompt for spec in DATASETS.values())]
-    yield from sentences * PROMPT_REPETITIONS
-    for picture, questions in ask_about(build_plan(config)):
-        if picture.split == "train":
-            for question in questions:
-                yield question.text
-                yield from question.answers
+def _request(config: SampleConfig) -> Request:
+    return Request(stage="sample", code_version=CODE_VERSION, config=config.model_dump(), inputs={})

@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_file
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, fresh_manifest, hash_file
 from r3pp_core.errors import R3Error
 
+NAMES = ("clip", "backbone")
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 HASHES = "SHA256SUMS"
 CARD = "README.md"
@@ -29,7 +30,16 @@ def copy_packaged_model(name: str, out_dir: Path, *, force: bool = False) -> Man
             shutil.copyfile(source / file, staging / file)
         return Outcome(counts={"files": len(hashes)}, details={"package": "r3pp", "card": str(source / CARD)})
 
-    return build(Target(out_dir), Request(f"models/{name}", CODE_VERSION, {}, hashes), make, force=force)
+    return build(Target(out_dir), _request(name, hashes), make, force=force)
+
+
+def is_current(name: str, out_dir: Path) -> bool:
+    """Whether `out_dir` holds the model that this version packages."""
+    return fresh_manifest(Target(out_dir), _request(name, read_hashes(WEIGHTS_DIR / name))) is not None
+
+
+def _request(name: str, hashes: dict[str, str]) -> Request:
+    return Request(f"models/{name}", CODE_VERSION, {}, hashes)
 
 
 def read_hashes(folder: Path) -> dict[str, str]:

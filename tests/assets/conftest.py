@@ -45,7 +45,7 @@ class Made:
 
     @property
     def workspace(self) -> WorkspaceResource:
-        return WorkspaceResource(root=str(self.root), profile="sample", source=str(self.source))
+        return WorkspaceResource(root=str(self.root), profile="smoke", source=str(self.source))
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def made(tmp_path_factory) -> Iterator[Made]:
     write_sample(source, SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
     before = dict(os.environ)
     where = {"R3PP_ROOT": str(root), "R3PP_SOURCE": str(source), "R3PP_GATE": str(ANY_MODEL_PASSES)}
-    os.environ.update({"R3PP_PROFILE": "sample", **where})
+    os.environ.update({"R3PP_PROFILE": "smoke", **where})
     try:
         from r3pp_assets.definitions import defs
 

@@ -66,7 +66,7 @@ def test_a_changed_source_is_retrained_with_all_below_and_says_why(made, tick, t
     source = shutil.copytree(made.source, tmp_path / "source")
     file = next((source / "chartqa" / "data").glob("train*.parquet"))
     file.write_bytes(file.read_bytes() + b"\0")
-    request = tick(WorkspaceResource(root=str(made.root), profile="sample", source=str(source)))
+    request = tick(WorkspaceResource(root=str(made.root), profile="smoke", source=str(source)))
     assert isinstance(request, dg.RunRequest)
     names = {key.to_user_string() for key in request.asset_selection}
     assert {"raw/chartqa", "ocr/chartqa", "merged/train", "checkpoint/r3", "report", "champion"} <= names
@@ -98,7 +98,7 @@ def test_a_gate_that_is_closed_to_what_there_is_does_not_start_a_run_a_week(tick
 def watch(made, tmp_path):
     """`watch()`: one look of the sensor at a copy of the source, which the workspace was made from."""
     source = shutil.copytree(made.source, tmp_path / "source")
-    workspace = WorkspaceResource(root=str(made.root), profile="sample", source=str(source))
+    workspace = WorkspaceResource(root=str(made.root), profile="smoke", source=str(source))
 
     class Watch:
         cursor, folder = None, source
@@ -160,7 +160,7 @@ def test_a_folder_that_is_gone_is_said_and_the_others_are_looked_at(watch):
 
 
 def test_without_a_folder_there_is_nothing_to_watch(made):
-    workspace = WorkspaceResource(root=str(made.root), profile="sample")
+    workspace = WorkspaceResource(root=str(made.root), profile="smoke")
     for sensor, words in ((watch_source(30), "no local folder"), (new_revisions, "nothing of this workspace")):
         with (
             dg.DagsterInstance.ephemeral() as instance,

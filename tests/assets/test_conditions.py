@@ -66,7 +66,7 @@ class Line:
 def line(monkeypatch, tmp_path):
     from r3pp_assets.definitions import defs
 
-    monkeypatch.setenv("R3PP_PROFILE", "sample")
+    monkeypatch.setenv("R3PP_PROFILE", "smoke")
     monkeypatch.setenv("R3PP_ROOT", str(tmp_path))
     with dg.DagsterInstance.ephemeral() as instance:
         yield Line(defs(), instance)

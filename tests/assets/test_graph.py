@@ -69,7 +69,7 @@ def test_a_changed_source_makes_its_raw_asset_and_all_below_stale(made, tmp_path
     shutil.copytree(made.source, source)
     file = next((source / "chartqa" / "data").glob("train*.parquet"))
     file.write_bytes(file.read_bytes() + b"\0")
-    workspace = WorkspaceResource(root=str(made.root), profile="sample", source=str(source))
+    workspace = WorkspaceResource(root=str(made.root), profile="smoke", source=str(source))
     changed = changed_sources(workspace)
     assert changed == {dg.AssetKey(["raw", "chartqa"])}
     below = with_descendants(made.definitions.resolve_asset_graph(), changed)

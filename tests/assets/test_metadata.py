@@ -20,7 +20,7 @@ def test_merged_train_shows_counts_a_preview_its_schema_and_pictures(made):
 
 def test_the_checkpoint_shows_its_recipe_what_was_changed_and_a_label_preview(made):
     shown = metadata_of(made, "checkpoint", "r3")
-    assert shown["recipe"] == "sample"
+    assert shown["recipe"] == "smoke"
     assert shown["changed_from_recipe"]["max_steps"]["here"] == 4
     assert set(shown["changed_from_recipe"]) == {"max_steps", "eval_rows", "save_every", "resume"}
     assert shown["config"]["max_steps"] == 4
@@ -46,7 +46,7 @@ def test_the_evaluation_shows_scores_with_intervals_and_n(made):
 
 def test_the_report_is_one_page_that_asks_the_network_for_nothing(made):
     page = (made.paths.results_dir("report") / "report.html").read_text()
-    assert "plumbing check: random backbone" in page
+    assert "smoke test: a few steps" in page
     assert 'src="http' not in page
     assert "<script src" not in page
 

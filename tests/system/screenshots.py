@@ -40,4 +40,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else workspace_root(None))
+    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else workspace_root("sample", None))

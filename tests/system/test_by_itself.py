@@ -24,7 +24,7 @@ pytestmark = pytest.mark.system
 
 TICK_S = 5
 LINE_S = 900
-# On so few rows nothing is certain: what has to be shown is that r3 is above a base which knows nothing.
+# On so few rows little is certain: what has to be shown is that r3, which is given the text, is above the base.
 GATE = '{"clean_margin": 1.0, "champion_margin": 1.0, "min_robustness_gain": 0.0}'
 SENSORS = ("new_source_data", "retraining_on_change")
 
@@ -37,7 +37,7 @@ def deployed(demo, tmp_path):
     (tmp_path / "gate.json").write_text(GATE)
     deployment = Deployment(
         root,
-        R3PP_PROFILE="sample",
+        R3PP_PROFILE="smoke",
         R3PP_SOURCE=str(source),
         R3PP_GATE=str(tmp_path / "gate.json"),
         R3PP_TICK_S=str(TICK_S),
@@ -113,9 +113,9 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
     settle(deployment)
     assert len(deployment.runs()) == num_runs
 
-    # A model that learned nothing: evaluated, turned away, and the reason is on the check.
-    nothing = {"config": {"max_steps": 1, "overrides": {"lr": 1e-12, "full_lr": 1e-12, "eval_rows": 0}}}
-    deployment.launch("train", ["checkpoint/r3"], {"checkpoint__r3": nothing}, checks=True)
+    # A model that training ruined: evaluated, turned away, and the reason is on the check.
+    ruined = {"config": {"max_steps": 3, "overrides": {"lr": 1.0, "warmup_steps": 0, "eval_rows": 0}}}
+    deployment.launch("train", ["checkpoint/r3"], {"checkpoint__r3": ruined}, checks=True)
     deployment.wait_for(lambda: "FAILED" in gate(deployment).values(), "closed gate", LINE_S)
     settle(deployment)
     assert gate(deployment)["robustness_above_base"] == "FAILED"

@@ -11,7 +11,7 @@ def test_the_demo_ends_with_scores_the_report_and_the_ui_command(demo):
     assert demo.exit_code == 0, demo.output[-3000:]
     for dataset in ("screenqa", "chartqa", "infovqa"):
         assert dataset in demo.output
-    assert "plumbing check: random backbone" in demo.output
+    assert "smoke test: a few steps and rows" in demo.output
     assert str(demo.root / "results" / "report" / "report.html") in demo.output
     assert "make ui" in demo.output
 

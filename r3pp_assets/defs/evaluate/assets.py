@@ -221,9 +221,7 @@ def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> d
                 context.log.warning(f"the control is left out: {why}")
             else:
                 folders.append(control)
-        manifest = report_stage.make_report(
-            folders, paths.image_root, out_dir, workspace.settings.heading, context.log.info
-        )
+        manifest = report_stage.make_report(folders, paths.image_root, out_dir, workspace.heading, context.log.info)
         results = report_stage.read_results(out_dir)
         return materialization(
             manifest, out_dir / "report.html", {"scores": results_table(results), **curves_markdown(results)}

@@ -12,7 +12,7 @@ from r3pp_core.ingest.models import MODEL_NAMES, announce_size, get_model
 PURPOSE = {
     "clip": "CLIP: embeds pictures for the image index and for the confidence head.",
     "minilm": "all-MiniLM-L6-v2: embeds questions and picture texts for the text index.",
-    "backbone": "The Qwen3-VL that answers; the sample profile builds a small one of the same architecture.",
+    "backbone": "The Qwen3-VL that answers; the sample profile takes a small one that comes with the package.",
 }
 
 

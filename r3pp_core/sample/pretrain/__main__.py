@@ -1,11 +1,13 @@
 """python -m r3pp_core.sample.pretrain --out_dir build/pretrain: make the sample's small backbone and CLIP again."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from r3pp_core.errors import R3Error
 from r3pp_core.sample.pretrain.config import NUM_GROUPS, ClipConfig, PretrainConfig
 
 
@@ -36,6 +38,8 @@ def main(
     from r3pp_core.sample.pretrain.clip import train_clip
     from r3pp_core.sample.pretrain.train import num_parameters, pretrain
 
+    if pack and max_steps is not None and max_steps < steps:
+        raise typer.BadParameter(f"--pack wants all {steps} steps, not --max_steps {max_steps}")
     out_dir.mkdir(parents=True, exist_ok=True)
     config = PretrainConfig(seed=seed, steps=steps, num_groups=num_groups, num_threads=num_threads)
     clip_config = ClipConfig(seed=seed, steps=clip_steps, num_groups=num_groups, num_threads=num_threads)
@@ -52,4 +56,7 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except R3Error as error:
+        sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""The model card of the packaged backbone, from the log of the run that made it."""
+"""The cards of the packaged models, from the logs of the runs that made them."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ COMMAND = "python -m r3pp_core.sample.pretrain --out_dir build/pretrain --pack"
 def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) -> str:
     """Markdown: what it is, what it learned from, how it came along and what it can do on worlds it never saw."""
     lines = _lines(out_dir / LOG)
-    evaluated = [line for line in lines if "held_out" in line]
+    evaluated = list({line["step"]: line for line in lines if "held_out" in line}.values())
     last = evaluated[-1]
     curve = [
         f"| {line['step']} | {' | '.join(_percent(_mean(line['held_out'].get(mode, {}))) for mode in config.modes)} |"
@@ -65,7 +65,7 @@ def clip_card(out_dir: Path, config: ClipConfig, num_parameters: int) -> str:
     """Markdown, as `backbone_card`."""
     lines = _lines(out_dir / CLIP_LOG)
     scores, seconds = lines[-1]["held_out"], lines[-1]["seconds"]
-    curve = [line for line in lines if "loss" in line]
+    curve = list({line["step"]: line for line in lines if "loss" in line}.values())
     shown = curve[:: max(1, len(curve) // 10)]
     return "\n".join(
         [

@@ -6,6 +6,7 @@ It sees pictures at 128 pixels, blurred, noisy and dark ones as well, so that a 
 import io
 import json
 import random
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +77,7 @@ def train_clip(out_dir: Path, config: ClipConfig = ClipConfig(), progress: Progr
     scores = _scores(model.eval(), tokenizer, pictures[num_seen:], texts[num_seen:], config.seed)
     _log(out_dir, {"step": config.steps, "seconds": round(time.monotonic() - began), "held_out": scores}, progress)
     _save(model, tokenizer, out_dir / "clip")
+    shutil.copyfile(out_dir / CLIP_LOG, out_dir / "clip" / CLIP_LOG)
     return scores
 
 

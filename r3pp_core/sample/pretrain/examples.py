@@ -26,7 +26,7 @@ _JUNK = ("Q", "三", "■", ">", "_", "0", "=", "O")
 
 @dataclass(frozen=True)
 class Asked:
-    """`kind` is what is measured by: value, name, yes_no, compare, difference, month, look, unanswerable."""
+    """`kind` is what is measured by: value, name, yes_no, compare, difference, look, unanswerable."""
 
     text: str
     answer: str

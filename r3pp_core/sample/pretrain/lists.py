@@ -6,6 +6,7 @@ from r3pp_core.datasets.registry import DATASETS as SPECS
 from r3pp_core.model.prompt import context_blocks
 from r3pp_core.sample.attributes import ATTRIBUTES, UNITS
 from r3pp_core.sample.pretrain.examples import PROMPT, Asked, Example
+from r3pp_core.sample.pretrain.other_worlds import sample_names
 from r3pp_core.sample.world import first_words, nouns, plain_value
 
 MAX_ITEMS, MAX_QUESTIONS = 14, 36
@@ -14,7 +15,7 @@ MAX_ITEMS, MAX_QUESTIONS = 14, 36
 def list_example(rng: random.Random) -> Example:
     """Two items to fourteen, each asked for in both wordings, and by its value if that is its own."""
     attribute = rng.choice(ATTRIBUTES)
-    names = [f"{word} {rng.choice(nouns())}" for word in rng.sample(first_words(), rng.randint(2, MAX_ITEMS))]
+    names = [_name(rng, word) for word in rng.sample(first_words(), rng.randint(2, MAX_ITEMS))]
     if attribute.words:
         values = [rng.choice(attribute.words) for _ in names]
     else:
@@ -33,3 +34,10 @@ def list_example(rng: random.Random) -> Example:
     rng.shuffle(asked)
     instruction = rng.choice(list(SPECS.values())).prompt
     return Example(None, tuple(blocks), instruction, tuple(asked[:MAX_QUESTIONS]))
+
+
+def _name(rng: random.Random, word: str) -> str:
+    """With a noun that gives no name of the sample's world."""
+    while (name := f"{word} {rng.choice(nouns())}") in sample_names():
+        pass
+    return name

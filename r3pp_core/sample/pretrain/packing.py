@@ -38,10 +38,6 @@ class Packed:
     image_grid_thw: "Tensor | None"  # [pictures, 3]
     kinds: list[str]
 
-    @property
-    def num_tokens(self) -> int:
-        return self.input_ids.numel()
-
 
 @dataclass(frozen=True)
 class _Row:

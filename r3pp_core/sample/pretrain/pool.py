@@ -11,17 +11,15 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from r3pp_core.errors import R3Error
 from r3pp_core.progress import Progress, silent
 from r3pp_core.sample.drawings import draw
 from r3pp_core.sample.pretrain.other_worlds import build_group
 from r3pp_core.sample.pretrain.printed import in_reading_order
 
-if TYPE_CHECKING:
-    pass
-
 GROUPS_IN_FILE = 25
+_DESCRIPTION = "pages.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,11 @@ class Page:
 def ensure_pool(folder: Path, seed: int, num_groups: int, workers: int, progress: Progress = silent) -> None:
     """Draw the groups 0 .. num_groups - 1 that `folder` lacks; whole files only, so an interrupted call goes on."""
     folder.mkdir(parents=True, exist_ok=True)
+    asked, described = {"seed": seed, "num_groups": num_groups}, folder / _DESCRIPTION
+    if not described.exists():
+        described.write_text(json.dumps(asked) + "\n", encoding="utf-8")
+    if json.loads(described.read_text(encoding="utf-8")) != asked:
+        raise R3Error(f"{folder} holds pages of another seed or number of groups; choose another folder")
     jobs = [
         (folder / f"groups_{first:06d}.parquet", seed, range(first, min(first + GROUPS_IN_FILE, num_groups)))
         for first in range(0, num_groups, GROUPS_IN_FILE)

@@ -88,7 +88,7 @@ def _attend(
     """[B, H, T, d] queries, keys and values to [B, T, H, d]."""
     import torch
 
-    batch, heads, length, dim = query.shape
+    batch, heads, length, _ = query.shape
     num_questions, width = apart.tokens.shape
     longest = apart.context_mask.shape[-1]
     query = query * scaling

@@ -115,8 +115,13 @@ class _Run:
         if not log.is_file():
             raise R3Error(f"{earlier} has no {LOG}; give the folder that an earlier sitting left")
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        # Tied weights are in the file once.
-        self.model.load_state_dict(load_file(earlier / "model.safetensors"), strict=False)
+        if (earlier / "tokenizer.json").read_bytes() != (self.out_dir / "tokenizer" / "tokenizer.json").read_bytes():
+            raise R3Error(
+                f"{earlier} was made with another tokenizer; give the folder of an earlier sitting of this run"
+            )
+        missing, unexpected = self.model.load_state_dict(load_file(earlier / "model.safetensors"), strict=False)
+        if set(missing) - {"lm_head.weight"} or unexpected:  # the head is tied to the embeddings, stored once
+            raise R3Error(f"{earlier} holds another architecture: {', '.join([*missing, *unexpected][:3])}")
         self.model.tie_weights()
         self.lists_done = self.config.list_steps
         self.step = max(line.get("step", 0) for line in lines)
@@ -162,7 +167,7 @@ class _Run:
                 self._log({"step": self.step, "lr": self._lr(step), **{m: _rounded(v) for m, v in means.items()}})
             if self.step % self.config.eval_every == 0:
                 self._log({"step": self.step, "held_out": self.evaluate()})
-            if self.step % self.config.save_every == 0:
+            if self.step % self.config.save_every == 0 or self.step == last:
                 self.seconds += time.monotonic() - began
                 began = time.monotonic()
                 self._save_state()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 
 import pytest
 
@@ -102,6 +103,17 @@ def test_the_runbooks_literal_cat_gives_a_table_that_can_be_indexed(inside, r3pp
     said = r3pp(f"index --jsonl {tmp_path}/train.jsonl --image_root data/raw --out_dir {tmp_path}/indices")
     assert said.code == 0
     assert "index/image: " in said.out
+
+
+def test_a_picture_that_went_after_unify_fails_the_index_and_is_named(inside, r3pp, tmp_path):
+    shutil.copytree(inside / "data/raw", tmp_path / "raw")
+    row = next(read_jsonl(inside / "data/unified/train.jsonl"))
+    (tmp_path / "raw" / row["image_path"]).unlink()
+    said = r3pp(f"index --jsonl data/unified/train.jsonl --image_root {tmp_path}/raw --out_dir {tmp_path}/indices")
+    rejected = tmp_path / "indices/image/rejected.jsonl"
+    assert said.code == 1
+    assert f"1 pictures are gone, named in {rejected}" in said.err
+    assert [line["image_path"] for line in read_jsonl(rejected)] == [row["image_path"]]
 
 
 def test_rejected_rows_are_said(inside, r3pp):

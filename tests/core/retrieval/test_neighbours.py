@@ -1,6 +1,7 @@
 """Neighbours of train rows: made once, of the indices that stand, never a row's own picture."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,47 @@ def test_those_of_older_indices_do_not_count(corpus, own_corpus, indices, minilm
     assert "no neighbours of the present indices" in self_neighbour_problems(corpus.jsonl, indices)[0]
 
 
+def test_those_of_other_questions_do_not_count(own_corpus, tmp_path, minilm_dir, clip_dir):
+    """The same pictures and texts make the same indices."""
+    rows, indices = list(read_jsonl(own_corpus.jsonl)), tmp_path / "i"
+
+    def build():
+        for kind, encoder in (("text", minilm_dir), ("image", clip_dir)):
+            build_index(kind, own_corpus.jsonl, own_corpus.image_root, indices, encoder)
+
+    build()
+    build_neighbours(own_corpus.jsonl, indices, minilm_dir)
+    assert Neighbours.load(indices) is not None
+    write_jsonl(own_corpus.jsonl, [{**row, "question": "Which one?"} for row in rows])
+    with pytest.raises(R3Error, match="was made from corpus"):
+        build_neighbours(own_corpus.jsonl, indices, minilm_dir)
+    build()
+    assert Neighbours.load(indices) is None
+    build_neighbours(own_corpus.jsonl, indices, minilm_dir)
+    assert Neighbours.load(indices) is not None
+
+
+@pytest.mark.parametrize("fault", ["cut short", "swapped"])
+def test_a_file_that_is_not_the_one_that_was_made_is_named(corpus, indices, minilm_dir, fault):
+    build_neighbours(corpus.jsonl, indices, minilm_dir)
+    path = indices / "neighbours" / "text_ids.npy"
+    other = path.with_name("image_ids.npy").read_bytes()
+    path.write_bytes(path.read_bytes()[:-8] if fault == "cut short" else other)
+    with pytest.raises(R3Error, match=r"text_ids.npy"):
+        Neighbours.load(indices)
+    assert "text_ids.npy" in self_neighbour_problems(corpus.jsonl, indices)[0]
+
+
+def test_rows_that_found_nothing_are_counted(corpus, indices, minilm_dir, monkeypatch):
+    build_neighbours(corpus.jsonl, indices, minilm_dir)
+    whole = Neighbours.load(indices)
+    nothing = {**whole.ids, "image": np.full_like(whole.ids["image"], -1)}
+    monkeypatch.setattr(Neighbours, "load", lambda _: replace(whole, ids=nothing))
+    (problem,) = self_neighbour_problems(corpus.jsonl, indices)
+    assert problem.startswith("by image: ")
+    assert "found nothing among" in problem
+
+
 def test_fewer_pictures_than_neighbours_leave_places_without_a_hit_and_without_weight(corpus, indices, minilm_dir):
     build_neighbours(corpus.jsonl, indices, minilm_dir, NeighboursConfig(k=50))
     neighbours = Neighbours.load(indices)
@@ -66,8 +108,10 @@ def test_hits_below_the_least_score_are_dropped(corpus, indices, minilm_dir):
     assert (found.ids == -1).all()
 
 
-def test_two_rows_of_one_id_are_refused(own_corpus, indices, minilm_dir):
+def test_two_rows_of_one_id_are_refused(own_corpus, indices, minilm_dir, clip_dir):
     rows = list(read_jsonl(own_corpus.jsonl))
     write_jsonl(own_corpus.jsonl, [*rows, rows[0]])
+    for kind, encoder in (("text", minilm_dir), ("image", clip_dir)):
+        build_index(kind, own_corpus.jsonl, own_corpus.image_root, indices, encoder)
     with pytest.raises(R3Error, match="two rows of one id"):
         build_neighbours(own_corpus.jsonl, indices, minilm_dir)

@@ -36,6 +36,7 @@ class StandIn:
 
 
 INDICES = {"text": StandIn(list("abcdef")), "image": StandIn(list("fedcba"))}
+PLACES = {sha256: place for place, sha256 in enumerate("abcdef")}
 
 
 def query(relevant, level=0.0):
@@ -49,7 +50,7 @@ def ids(*rows):
 def scored(text, image, *relevant):
     """Two questions at two levels; the fused ids are those of the text index."""
     queries = [query(one, level) for level in CONFIG.levels for one in relevant]
-    both = ids(*[fused(np.array(t), np.array(i), INDICES) for t, i in zip(text, image, strict=True)])
+    both = ids(*[fused(np.array(t), np.array(i), INDICES, PLACES) for t, i in zip(text, image, strict=True)])
     found = Found({"text": ids(*text), "image": ids(*image), "fused": both[:, :10]}, {})
     return quality(queries, found, INDICES, CONFIG)
 
@@ -74,8 +75,8 @@ def test_questions_without_known_facts_count_in_agreement_only():
 
 def test_fusion_puts_first_what_both_lists_name():
     # picture c is second in both; a and f lead one list each
-    assert fused(np.array([0, 2]), np.array([0, 3]), INDICES)[:3].tolist() == [2, 0, 5]
-    assert fused(np.array([-1, -1]), np.array([-1, -1]), INDICES).tolist() == [-1] * 10
+    assert fused(np.array([0, 2]), np.array([0, 3]), INDICES, PLACES)[:3].tolist() == [2, 0, 5]
+    assert fused(np.array([-1, -1]), np.array([-1, -1]), INDICES, PLACES).tolist() == [-1] * 10
 
 
 @pytest.mark.parametrize(("relevant", "entries", "k"), [(1, 6, 1), (2, 6, 3), (6, 6, 2), (0, 6, 3), (2, 2, 10)])

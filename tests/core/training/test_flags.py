@@ -103,7 +103,7 @@ def test_a_control_that_was_trained_otherwise_is_told(tmp_path):
 
 
 def test_an_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(UsageError, match="sample, sample_control, qwen3vl_8b_lora"):
+    with pytest.raises(UsageError, match="sample, sample_control, smoke, smoke_control, qwen3vl_8b_lora"):
         recipe("nonsense")
 
 

@@ -7,10 +7,12 @@ import pytest
 from r3pp_core.sample.config import SampleConfig
 from r3pp_core.sample.drawings import draw
 from r3pp_core.sample.plan import build_plan
-from r3pp_core.sample.pretrain.examples import MODES, make_example
+from r3pp_core.sample.pretrain import train
+from r3pp_core.sample.pretrain.config import PretrainConfig
+from r3pp_core.sample.pretrain.examples import MODES, Example, make_example
+from r3pp_core.sample.pretrain.lists import list_example
 from r3pp_core.sample.pretrain.other_worlds import build_group, sample_names
 from r3pp_core.sample.pretrain.printed import in_reading_order, printed_lines
-from r3pp_core.sample.pretrain.train import tokenizer_texts
 
 
 def test_no_name_of_the_sample_occurs_in_another_world():
@@ -20,9 +22,41 @@ def test_no_name_of_the_sample_occurs_in_another_world():
         assert not names & {entity.name for entity in build_group(1, number).world.entities}
 
 
-def test_no_name_of_the_sample_occurs_in_what_the_tokenizer_and_the_backbone_read():
-    read = " ".join(tokenizer_texts(1)[:20_000]).lower()
-    assert not [name for name in sample_names() if name.lower() in read]
+def told(example: Example | None) -> str:
+    """All that an example says, on one line, in lower case."""
+    asked = [part for one in example.asked for part in (one.text, one.answer)] if example else []
+    return " | ".join([*(example.context if example else ()), *asked]).lower()
+
+
+def names_of_the_sample_in(read: str) -> list[str]:
+    return [name for name in sample_names() if name.lower() in read]
+
+
+def test_no_name_of_the_sample_occurs_in_what_the_tokenizer_reads(monkeypatch):
+    monkeypatch.setattr(train, "_NUM_TOKENIZER_GROUPS", 40)
+    assert names_of_the_sample_in(" ".join(train.tokenizer_texts(1)).lower()) == []
+
+
+def test_no_name_of_the_sample_occurs_in_the_first_lesson():
+    """The very lists of the packaged backbone."""
+    config = PretrainConfig()
+    for step in range(config.list_steps):
+        rng = random.Random(f"{config.seed}/list/{step}")
+        for _ in range(config.pages):
+            assert names_of_the_sample_in(told(list_example(rng))) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_name_of_the_sample_occurs_on_a_page(mode):
+    rng, num_read = random.Random(5), 0
+    for number in range(10**9, 10**9 + 40):
+        group = build_group(1, number)
+        lines = [printed_lines(rng, page) for page in group.pages]
+        for page in range(len(group.pages)):
+            read = told(make_example(rng, group, lines, page, mode, None))
+            num_read += bool(read)
+            assert names_of_the_sample_in(read) == []
+    assert num_read > 300
 
 
 def test_a_group_depends_on_seed_and_number_alone():
@@ -62,21 +96,21 @@ def test_the_lines_of_a_chart_say_what_its_drawing_says():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_asked_stands_in_what_is_shown(mode):
-    rng = random.Random(3)
+    rng, num_asked = random.Random(3), 0
     for number in range(20):
         group = build_group(1, number)
         lines = [printed_lines(rng, page) for page in group.pages]
         example = make_example(rng, group, lines, number % 12, mode, b"png" if mode in ("look", "both") else None)
         for asked in example.asked if example else ():
+            num_asked += 1
             assert (asked.kind == "look") <= (mode in ("look", "both"))
-            if asked.kind == "name":
+            if asked.kind in ("name", "value"):
                 shown = " ".join(example.context).replace(" ", "").lower()
                 assert asked.answer.split()[0].lower() in shown
+    assert num_asked > 50
 
 
 def test_a_list_says_every_answer_that_it_is_asked_for():
-    from r3pp_core.sample.pretrain.lists import list_example
-
     for number in range(50):
         example = list_example(random.Random(number))
         said = " ".join(example.context)
