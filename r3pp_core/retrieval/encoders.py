@@ -4,7 +4,8 @@ A new encoder is a class with these members and a load function; index building 
 Shapes: n items, d dimensions.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -94,13 +95,28 @@ def load_text_encoder(model_dir: Path, device: str = "cpu") -> "SentenceEncoder"
     return SentenceEncoder(model.eval(), model_dir.name, digest)
 
 
-def load_image_encoder(model_dir: Path, device: str = "cpu") -> "ClipImageEncoder":
+def load_image_encoder(model_dir: Path, device: str = "cpu") -> ImageEncoder:
+    """The encoder of pictures that the folder's config.json names by its `model_type`, one of IMAGE_ENCODERS.
+
+    Precision and errors as for `load_text_encoder`; a type that is not known is an error too.
+    """
+    digest = encoder_hash(model_dir)
+    try:
+        model_type = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_loadable(model_dir, error) from error
+    if model_type not in IMAGE_ENCODERS:
+        known = ", ".join(IMAGE_ENCODERS)
+        raise R3Error(f"{model_dir} holds a {model_type!r}; the encoders of pictures are {known} (docs/retrieval.md)")
+    return IMAGE_ENCODERS[model_type](model_dir, device, digest)
+
+
+def load_clip(model_dir: Path, device: str, digest: str) -> "ClipImageEncoder":
     """A CLIP folder in the layout of transformers, ViT-B/32 by default (d = 512): vision tower and projection.
 
     Pictures are prepared with Pillow even where torchvision is installed, so that the pixels are the same everywhere.
-    Precision and errors as for `load_text_encoder`; weights that are missing from the file are an error too.
+    Raises R3Error for weights that are missing from the file.
     """
-    digest = encoder_hash(model_dir)
     from transformers import CLIPImageProcessorPil, CLIPModel
 
     dtype = _dtype_for(device)
@@ -194,3 +210,8 @@ def _load_errors() -> tuple[type[Exception], ...]:
 def _not_loadable(model_dir: Path, error: Exception) -> R3Error:
     first_line = next(iter(str(error).splitlines()), type(error).__name__)
     return R3Error(f"cannot load the encoder in {model_dir} ({first_line}); run `{DOWNLOAD_COMMAND}` again")
+
+
+# By the `model_type` in config.json. One more is a file with a class and its load function (folder, device, hash),
+# and a line here.
+IMAGE_ENCODERS: dict[str, Callable[[Path, str, str], ImageEncoder]] = {"clip": load_clip}

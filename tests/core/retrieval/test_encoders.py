@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from r3pp_core.errors import R3Error
+from r3pp_core.retrieval import encoders
 from r3pp_core.retrieval import minilm as minilm_module
 from r3pp_core.retrieval.encoders import (
     ClipImageEncoder,
@@ -110,6 +111,27 @@ def test_truncated_and_incomplete_weights_are_refused(clip_dir: Path, tmp_path: 
     (folder / "model.safetensors").write_bytes((clip_dir / "model.safetensors").read_bytes()[:5000])
     with pytest.raises(R3Error, match="cannot load the encoder"):
         load_image_encoder(folder)
+
+
+def test_another_encoder_is_one_entry(clip: ClipImageEncoder, clip_dir: Path, tmp_path: Path, monkeypatch) -> None:
+    """Known by its model_type, and an index that another encoder made is refused as always."""
+    shutil.copytree(clip_dir, tmp_path / "other")
+    config = tmp_path / "other" / "config.json"
+    config.write_text(config.read_text().replace('"model_type": "clip"', '"model_type": "siglip"'))
+    with pytest.raises(R3Error, match="holds a 'siglip'; the encoders of pictures are clip"):
+        load_image_encoder(tmp_path / "other")
+    monkeypatch.setitem(encoders.IMAGE_ENCODERS, "siglip", lambda folder, device, digest: (folder.name, device, digest))
+    assert load_image_encoder(tmp_path / "other")[:2] == ("other", "cpu")
+    assert load_image_encoder(tmp_path / "other")[2] != clip.hash
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 0), "float16"), ((7, 5), "float16"), ((8, 0), "bfloat16")])
+def test_precision_on_a_gpu_follows_its_capability(monkeypatch, capability, dtype) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert encoders._dtype_for("cuda:0") is getattr(torch, dtype)
 
 
 def test_a_gpu_that_is_not_there_is_an_error(clip_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
