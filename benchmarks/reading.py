@@ -23,6 +23,8 @@ from ingest import say
 from PIL import Image
 
 from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.grouping import score_row
+from r3pp_core.evaluation.metrics import METRICS
 from r3pp_core.evaluation.statistics import bootstrap_mean
 from r3pp_core.evaluation.subjects import base_subject
 from r3pp_core.evaluation.sweep import evaluate
@@ -73,7 +75,7 @@ class Reading:
         primary = json.loads((self.scratch / name / "results.json").read_text())["primary"]
         by_id = {row["id"]: row for row in rows}
         samples = read_jsonl(self.scratch / name / "samples.jsonl")
-        return [(by_id[one["id"]], one["scores"][primary[one["dataset"]]]) for one in samples]
+        return [(by_id[one["id"]], score_row(one, METRICS)[primary[one["dataset"]]]) for one in samples]
 
     def blank_root(self) -> Path:
         """The pictures of the rows, each grey all over, with what OCR read of the real ones."""

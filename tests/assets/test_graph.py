@@ -77,6 +77,29 @@ def test_a_changed_source_makes_its_raw_asset_and_all_below_stale(made, tmp_path
     assert dg.AssetKey(["raw", "screenqa"]) not in below
 
 
+def test_other_weights_in_the_package_make_their_model_and_all_below_stale(made, tmp_path, monkeypatch):
+    import shutil
+
+    from r3pp_core.sample import packaged
+
+    shutil.copytree(packaged.WEIGHTS_DIR, tmp_path / "weights")
+    monkeypatch.setattr(packaged, "WEIGHTS_DIR", tmp_path / "weights")
+    hashes = tmp_path / "weights" / "clip" / packaged.HASHES
+    hashes.write_text(hashes.read_text().translate(str.maketrans("01", "10")))
+    assert changed_sources(made.workspace) == {dg.AssetKey(["models", "clip"])}
+
+
+def test_a_sample_that_is_drawn_otherwise_now_makes_raw_data_stale(tmp_path):
+    from r3pp_assets.resources.workspace import WorkspaceResource
+    from r3pp_core.sample.artefact import ensure_sample
+    from r3pp_core.sample.config import SampleConfig
+
+    workspace = WorkspaceResource(root=str(tmp_path), profile="sample")
+    assert changed_sources(workspace) == set()
+    ensure_sample(workspace.paths.source_dir, SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
+    assert {key.path[0] for key in changed_sources(workspace)} == {"raw"}
+
+
 def test_materializing_again_redoes_nothing_and_keeps_the_data_version(made):
     """The same inputs give the same artefact, found and not made."""
     manifest = made.paths.merged("train").with_name("train.manifest.json")

@@ -1,5 +1,6 @@
-"""`make screenshots`: the pictures in README, taken from a finished `make demo`."""
+"""`make screenshots`: the pictures in README and the report in docs, taken from a finished `make demo`."""
 
+import shutil
 import sys
 import tempfile
 import time
@@ -32,7 +33,9 @@ def main(root: Path) -> None:
         take(browser, "lineage", 1900, 1250)
         open_page(browser, f"{address}/assets/evaluation/r3?view=overview", "scores")
         take(browser, "evaluation", 1500, 1000)
-        browser.get((Workspace(root).results_dir("report") / "report.html").as_uri())
+        report = Workspace(root).results_dir("report") / "report.html"
+        shutil.copyfile(report, IMAGES.parent / "sample-report.html")
+        browser.get(report.as_uri())
         take(browser, "report", 1150, 1500)
     finally:
         browser.quit()
