@@ -5,7 +5,7 @@ from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.training.config import TrainConfig
 
-NUM_STEPS = 120
+NUM_STEPS = 70
 SMOKE_STEPS = 12
 
 
@@ -15,10 +15,10 @@ def sample(paths: RunPaths) -> TrainConfig:
         **paths.data_fields(),
         model_name=paths.backbone_dir,
         use_lora=True,
-        batch_size=16,
+        batch_size=8,
         grad_accum=1,
         lr=1e-3,
-        warmup_steps=10,
+        warmup_steps=5,
         max_steps=NUM_STEPS,
         max_pixels=65_536,
         max_length=2048,
@@ -28,8 +28,8 @@ def sample(paths: RunPaths) -> TrainConfig:
         keep=2,
         num_workers=1,
         num_threads=2,
-        curriculum=CurriculumConfig(warmup_steps=20, total_steps=NUM_STEPS),
-        r3=R3Config(bottleneck=64, max_query_chars=400, prompt=PromptConfig(max_ocr_chars=300, max_context_chars=600)),
+        curriculum=CurriculumConfig(warmup_steps=5, total_steps=NUM_STEPS // 2),
+        r3=R3Config(bottleneck=64, max_query_chars=160, prompt=PromptConfig(max_ocr_chars=300, max_context_chars=600)),
     )
 
 
