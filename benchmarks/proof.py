@@ -36,7 +36,10 @@ ABLATIONS = [arm for arm in ARMS if arm.startswith("r3-")]
 def run(*arguments: object) -> float:
     """`r3pp` with these arguments; its seconds."""
     began = time.monotonic()
-    subprocess.run([sys.executable, "-m", "r3pp_core.cli", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "r3pp_core.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed: {done.stderr[-3000:]}")
     return time.monotonic() - began
 
 
