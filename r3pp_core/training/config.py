@@ -21,7 +21,8 @@ FREE_ON_RESUME = frozenset(
 
 
 class TrainConfig(BaseModel):
-    """One run. `lr` is for LoRA and the R3 modules, `full_lr` for the backbone's own weights when those are trained."""
+    """One run. `lr` is for the R3 modules and, unless `lora_lr` says otherwise, for LoRA; `full_lr` for the
+    backbone's own weights when those are trained."""
 
     model_config = FROZEN
 
@@ -51,6 +52,7 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(default=1, ge=1, description="rows in a micro-batch")
     grad_accum: int = Field(default=8, ge=1, description="micro-batches in a step")
     lr: float = Field(default=1e-4, gt=0, description="peak learning rate of LoRA and the R3 modules")
+    lora_lr: float | None = Field(default=None, gt=0, description="peak learning rate of LoRA; empty: lr")
     full_lr: float = Field(default=1e-5, gt=0, description="peak learning rate of the backbone's own weights")
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_steps: int = Field(default=100, ge=0, description="steps of linear warm-up, then cosine to max_steps")

@@ -1,4 +1,4 @@
-"""AdamW with two learning rates, and the schedule as a function of the step."""
+"""AdamW with a learning rate for each kind of weight, and the schedule as a function of the step."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,8 +17,7 @@ def build_optimizer(
 
     groups: dict[tuple[float, float], list[Any]] = {}
     for name, parameter in parameters.items():
-        is_backbone_weight = name.startswith(BACKBONE_PREFIX) and "lora_" not in name
-        peak = config.full_lr if is_backbone_weight else config.lr
+        peak = _peak(name, config)
         decay = config.weight_decay if len(shape(parameter)) > 1 else 0.0
         groups.setdefault((peak, decay), []).append(parameter)
     return torch.optim.AdamW(
@@ -28,6 +27,14 @@ def build_optimizer(
         ],
         fused=True,
     )
+
+
+def _peak(name: str, config: TrainConfig) -> float:
+    if not name.startswith(BACKBONE_PREFIX):
+        return config.lr
+    if "lora_" not in name:
+        return config.full_lr
+    return config.lr if config.lora_lr is None else config.lora_lr
 
 
 def lr_factor(step: int, config: TrainConfig) -> float:

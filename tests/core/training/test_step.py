@@ -131,6 +131,8 @@ def test_the_backbones_own_weights_have_a_rate_of_their_own_and_vectors_do_not_d
     }
     groups = build_optimizer(parameters, TrainConfig(lr=3e-4, full_lr=2e-5)).param_groups
     assert [(group["peak"], group["weight_decay"]) for group in groups] == [(2e-5, 0.01), (3e-4, 0.01), (3e-4, 0.0)]
+    groups = build_optimizer(parameters, TrainConfig(lr=1e-2, lora_lr=3e-4, full_lr=2e-5)).param_groups
+    assert [group["peak"] for group in groups] == [2e-5, 3e-4, 1e-2]
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero_along_a_cosine():
