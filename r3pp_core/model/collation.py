@@ -3,6 +3,7 @@
 B rows, T padded length, P patches of all pictures, k hits, d embedding length.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -24,6 +25,9 @@ IGNORED = -100
 T_co = TypeVar("T_co", bound="EvidenceBatch | Batch | StepMeans")
 
 
+NUM_OCR_FEATURES = 3
+
+
 @dataclass(frozen=True)
 class EvidenceBatch:
     """Hits of both indices (zero where there is none), what confidence is read from, and the simulator's truth."""
@@ -37,8 +41,7 @@ class EvidenceBatch:
     image_scores: "Tensor"  # [B, k]
     image_mask: "Tensor"  # bool [B, k]
     image_query: "Tensor"  # [B, d_image]
-    ocr_conf: "Tensor"  # [B], 0 where unknown
-    ocr_known: "Tensor"  # [B], 0 or 1
+    ocr: "Tensor"  # [B, NUM_OCR_FEATURES], see ocr_features
     c_vis: "Tensor"  # [B], a target only: never an input
     c_text: "Tensor"  # [B], a target only: never an input
 
@@ -178,6 +181,16 @@ def collate_encoded(
     )
 
 
+def ocr_features(conf: float | None, text: str) -> list[float]:
+    """What OCR tells of how much it read, each of about the size of 1: log-odds of its confidence (0 where unknown),
+    whether that is known, and the logarithm of the number of characters.
+
+    As a bare number a confidence of 0.99, where all was read, is hardly another than 0.8, where little was.
+    """
+    bounded = 0.5 if conf is None else min(max(conf, 0.01), 0.999)
+    return [math.log(bounded / (1 - bounded)) / 4, float(conf is not None), math.log1p(len(text)) / 6]
+
+
 def _evidence(rows: Sequence[PreparedRow], config: R3Config, arm: Arm) -> EvidenceBatch:
     import torch
 
@@ -193,13 +206,11 @@ def _evidence(rows: Sequence[PreparedRow], config: R3Config, arm: Arm) -> Eviden
             f"{name}_mask": torch.from_numpy(np.stack([hit.mask for hit in hits])),
         }
 
-    conf = [row.damaged.ocr_conf for row in rows]
     return EvidenceBatch(
         **side("text", config.text_dim, arm.text_evidence),
         **side("image", config.image_dim, arm.image_evidence),
         image_query=stacked([row.evidence.image_query for row in rows]),
-        ocr_conf=torch.tensor([0.0 if value is None else value for value in conf]),
-        ocr_known=torch.tensor([float(value is not None) for value in conf]),
+        ocr=torch.tensor([ocr_features(row.damaged.ocr_conf, row.damaged.pseudo_text) for row in rows]),
         c_vis=torch.tensor([float(row.damaged.c_vis) for row in rows]),
         c_text=torch.tensor([float(row.damaged.c_text) for row in rows]),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch  # noqa: TID253 - defines a torch module; imported inside functions only
 from torch import Tensor, nn  # noqa: TID253 - see above
 
-from r3pp_core.model.collation import EvidenceBatch, in_dtype
+from r3pp_core.model.collation import NUM_OCR_FEATURES, EvidenceBatch, in_dtype
 from r3pp_core.model.config import R3Config
 from r3pp_core.model.losses import entropy
 from r3pp_core.model.modules import (
@@ -96,7 +96,7 @@ class Reconstruction(nn.Module):
         if config.use_aligner:
             self.aligner = MemoryAligner(config.text_dim, config.image_dim, b)
         if config.use_confidence:
-            self.confidence = ConfidenceHead(config.image_dim + 2 + num_scores, b)
+            self.confidence = ConfidenceHead(config.image_dim + NUM_OCR_FEATURES + num_scores, b)
         if config.use_gate:
             self.gate = AdaptiveGate(2 * b * config.use_aligner + 2 * config.use_confidence + num_scores, b)
         if config.use_router:
@@ -125,7 +125,7 @@ class Reconstruction(nn.Module):
     def _confidence(self, evidence: EvidenceBatch, scores: Tensor) -> Tensor | None:
         if not self.config.use_confidence:
             return None
-        seen = [evidence.image_query, evidence.ocr_conf[:, None], evidence.ocr_known[:, None], scores]
+        seen = [evidence.image_query, evidence.ocr, scores]
         predicted: Tensor = self.confidence(torch.cat(seen, dim=1))
         return predicted
 
@@ -163,7 +163,7 @@ class Reconstruction(nn.Module):
         router: Tensor | None,
     ) -> tuple[Tensor | None, Tensor | None]:
         config, norm = self.config, self.token_norm
-        strength = torch.ones_like(evidence.ocr_conf) if router is None else router
+        strength = torch.ones_like(evidence.c_vis) if router is None else router
         groups: list[tuple[Tensor, Tensor]] = []
         if config.use_prefix:
             g = strength if gate is None else strength * gate[:, 0]

@@ -17,7 +17,7 @@ def sample(paths: RunPaths) -> TrainConfig:
         use_lora=True,
         batch_size=8,
         grad_accum=1,
-        lr=1e-2,  # the modules start from nothing and have seventy steps
+        lr=3e-2,  # the modules start from nothing and have seventy steps
         lora_lr=3e-4,
         warmup_steps=5,
         max_steps=NUM_STEPS,
@@ -29,7 +29,7 @@ def sample(paths: RunPaths) -> TrainConfig:
         keep=2,
         num_workers=1,
         num_threads=2,
-        curriculum=CurriculumConfig(warmup_steps=10, total_steps=NUM_STEPS),
+        curriculum=CurriculumConfig(kind="cyclic", warmup_steps=5, total_steps=NUM_STEPS, num_cycles=6),
         r3=R3Config(bottleneck=64, max_query_chars=160, prompt=PromptConfig(max_ocr_chars=300, max_context_chars=600)),
     )
 
