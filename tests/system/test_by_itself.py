@@ -114,7 +114,7 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
     assert len(deployment.runs()) == num_runs
 
     # A model that training ruined: evaluated, turned away, and the reason is on the check.
-    ruined = {"config": {"max_steps": 3, "overrides": {"lr": 1.0, "warmup_steps": 0, "eval_rows": 0}}}
+    ruined = {"config": {"max_steps": 3, "overrides": {"lora_lr": 1.0, "warmup_steps": 0, "eval_rows": 0}}}
     deployment.launch("train", ["checkpoint/r3"], {"checkpoint__r3": ruined}, checks=True)
     deployment.wait_for(lambda: "FAILED" in gate(deployment).values(), "closed gate", LINE_S)
     settle(deployment)
