@@ -40,19 +40,20 @@ def materialized(result):
     return {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
 
 
-def test_a_closed_gate_leaves_the_champion_and_the_report_shows_it(broken, run, monkeypatch):
-    before = entries(broken.paths.champion_dir)
-    result = run("evaluate")
+def test_a_closed_gate_leaves_the_champion_and_the_report_shows_it(broken, run, tmp_path, monkeypatch):
+    before, more_than_any = entries(broken.paths.champion_dir), {"min_robustness_gain": 1.0}
+    result = run("evaluate", gate=more_than_any)
     assert not result.success
     assert materialized(result) == {"evaluation/base", "evaluation/r3", "report"}
     failed = {one.check_name: one for one in result.get_asset_check_evaluations() if not one.passed}
     assert set(failed) == {"robustness_above_base"}
-    assert "whose lower bound has to be above +0.0" in failed["robustness_above_base"].description
+    assert "whose lower bound has to be above +100.0" in failed["robustness_above_base"].description
     assert entries(broken.paths.champion_dir) == before
     steps = {event.step_key for event in result.all_events if event.is_step_failure}
     assert steps <= GATE_STEPS, "which `r3pp demo` tells from a fault"
     monkeypatch.setenv("R3PP_ROOT", str(broken.root))
-    monkeypatch.delenv("R3PP_GATE")
+    (tmp_path / "gate.json").write_text(json.dumps(more_than_any))
+    monkeypatch.setenv("R3PP_GATE", str(tmp_path / "gate.json"))
     assert gate_reasons()[0] == failed["robustness_above_base"].description
 
 

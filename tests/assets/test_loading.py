@@ -54,7 +54,7 @@ def test_a_profile_selects_the_root_and_an_unknown_one_is_refused():
     )
     assert run_python(code, R3PP_PROFILE="full", R3PP_ROOT="").split()[0].endswith("workspace/full")
     assert run_python(code, R3PP_PROFILE="full").split()[1] == "qwen3vl_8b_lora"
-    with pytest.raises(AssertionError, match="choose one of sample, full"):
+    with pytest.raises(AssertionError, match="choose one of sample, smoke, full"):
         run_python(code, R3PP_PROFILE="tiny")
 
 
