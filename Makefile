@@ -42,10 +42,12 @@ demo: env
 ui: env
 	@R3PP_PROFILE=$(PROFILE) $(BIN)/r3pp ui --port $(or $(PORT),3000) $(if $(ROOT),--root "$(ROOT)")
 
-# On two cores at once, each test with one thread of torch; those of faults alone, since they look for what is left behind.
+# On two cores at once, each test with one thread of torch; those that start processes or look for what is left of them alone.
+ALONE := tests/core/launch tests/core/training tests/faults
 test: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist loadfile tests/core tests/assets
-	$(BIN)/python -m pytest tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist loadfile tests/core tests/assets \
+	  $(addprefix --ignore ,$(filter tests/core/%,$(ALONE)))
+	$(BIN)/python -m pytest -m "not system" $(ALONE)
 
 soak: dev
 	$(BIN)/python -m pytest tests/faults --rounds $(or $(ROUNDS),20)

@@ -55,12 +55,12 @@ def teacher_differs(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     return problems_result(teacher_problems(workspace.paths.checkpoint_dir()), "signs that the teacher does nothing")
 
 
-@dg.asset_check(asset=CHECKPOINT, description="The loss fell.")
+@dg.asset_check(asset=CHECKPOINT, description="The validation loss did not rise.")
 def loss_fell(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     from r3pp_core.training.checks import loss_problems
 
     problems = loss_problems(workspace.paths.checkpoint_dir() / "metrics.jsonl")
-    return problems_result(problems, "signs that training did nothing")
+    return problems_result(problems, "signs that training did no good")
 
 
 @dg.asset_check(asset=CHECKPOINT, description="No step had a loss or gradient that is not finite.")

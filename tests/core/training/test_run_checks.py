@@ -8,6 +8,7 @@ import torch  # noqa: TID253 - what is tested here is torch
 from safetensors.torch import load_file, save_file
 
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.jsonl import write_jsonl
 from r3pp_core.model.r3 import R3Model
 from r3pp_core.training import checks
 from r3pp_core.training.export import export
@@ -131,3 +132,25 @@ def events_of(data):
         length = int.from_bytes(data[:8], "little")
         yield Event.FromString(data[12 : 12 + length])
         data = data[16 + length :]
+
+
+STEPS = [{"kind": "step", "step": step, "loss": 0.4 + 0.3 * step} for step in range(1, 11)]
+
+
+def validations(*losses):
+    return [{"kind": "validation", "step": 5 * number, "val_loss": loss} for number, loss in enumerate(losses)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([*STEPS, *validations(1.0, 1.2, 1.02)], []),
+        ([*STEPS, *validations(1.0, 0.9, 1.2)], ["the validation loss went from 1.0000 to 1.2000"]),
+        ([*STEPS, *validations(1.0)], ["the loss went from 0.7000 to 3.4000"]),
+        ([{**row, "loss": -row["loss"]} for row in STEPS], []),
+        ([*STEPS, *validations(1.0, None)], ["a loss is not finite"]),
+    ],
+)
+def test_damage_that_grows_may_raise_the_training_loss_but_not_that_of_undamaged_rows(tmp_path, rows, said):
+    write_jsonl(tmp_path / "metrics.jsonl", rows)
+    assert checks.loss_problems(tmp_path / "metrics.jsonl") == said
