@@ -22,7 +22,7 @@ from ingest import say
 
 from r3pp_core.evaluation.comparison import R3
 from r3pp_core.evaluation.grouping import level_key
-from r3pp_core.evaluation.recovery import recovery_rows, recovery_text
+from r3pp_core.evaluation.recovery import CONTROL, recovery_rows, recovery_text
 from r3pp_core.evaluation.reporting import read_results
 from r3pp_core.model.config import ARMS
 from r3pp_core.recipes.control import control_name
@@ -48,21 +48,10 @@ def prove(paths: Workspace, recipe: str, split: str, seed: int, out: Path) -> di
     models = {}
     for name in (recipe, control_name(recipe)):
         checkpoints, models[name] = out / name / "checkpoints", out / name / "model"
-        flags = (
-            "--resume",
-            "match",
-            "--recipe",
-            name,
-            "--workspace",
-            paths.root,
-            "--seed",
-            seed,
-            "--output_dir",
-            checkpoints,
-            "--run",
-            name,
+        seconds = run(
+            *("train", "--resume", "match", "--recipe", name, "--workspace", paths.root, "--seed", seed),
+            *("--output_dir", checkpoints, "--run", name),
         )
-        seconds = run("train", *flags)
         say(f"seed {seed}: {name} trained in {seconds:.0f} s with start-up")
         run("export", "--checkpoint_dir", checkpoints / name, "--out_dir", models[name])
     seconds = run(
@@ -104,11 +93,10 @@ def main() -> None:
 def ablation_lines(results: dict[str, Any]) -> str:
     """The mean over data sets of each arm at the highest level."""
     lines = []
-    for arm in (R3, "control", "base_ocr", *ABLATIONS):
-        groups = [arms[arm] for arms in results["results"].values() if arm in arms]
+    for arm in (R3, CONTROL, "base_ocr", *ABLATIONS):
         scores = [
-            group[level_key(LEVEL)]["metrics"][results["primary"][dataset]]["mean"]
-            for dataset, group in zip(results["results"], groups, strict=True)
+            arms[arm][level_key(LEVEL)]["metrics"][results["primary"][dataset]]["mean"]
+            for dataset, arms in results["results"].items()
         ]
         lines.append(f"  {arm} at {LEVEL}: {100 * statistics.mean(scores):.1f}")
     return "\n".join(lines)

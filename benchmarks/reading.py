@@ -10,7 +10,6 @@ the names of things taken out, chosen with the answers in sight.
 """
 
 import argparse
-import json
 import re
 import tempfile
 from collections import Counter, defaultdict
@@ -27,10 +26,10 @@ from r3pp_core.evaluation.grouping import score_row
 from r3pp_core.evaluation.metrics import METRICS
 from r3pp_core.evaluation.statistics import bootstrap_mean
 from r3pp_core.evaluation.subjects import base_subject
-from r3pp_core.evaluation.sweep import evaluate
+from r3pp_core.evaluation.sweep import PRIMARY, evaluate
 from r3pp_core.flags import validated
 from r3pp_core.ingest.ocr_store import ocr_table
-from r3pp_core.jsonl import read_jsonl
+from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import recipe
 from r3pp_core.sample.world import first_words
@@ -47,35 +46,32 @@ class Reading:
     def __init__(self, paths: Workspace, split: str, scratch: Path) -> None:
         self.paths, self.scratch = paths, scratch
         self.rows = list(read_jsonl(paths.merged(split)))
-        facts = list(read_jsonl(paths.root / "source" / "facts.jsonl"))
-        self.kinds = {
-            (line["image_sha256"], asked["question"]): "look"
-            if asked["looks"]
-            else "text"
-            if asked["fact_ids"]
-            else "none"
-            for line in facts
+        self.asked = {
+            (line["image_sha256"], asked["question"]): asked
+            for line in read_jsonl(paths.source_dir / "facts.jsonl")
             for asked in line["questions"]
         }
 
     def kind(self, row: Row) -> str:
         """look: only the pixels answer; text: facts that are printed do; none: neither."""
-        return self.kinds[row["image_sha256"], row["question"]]
+        asked = self.asked[row["image_sha256"], row["question"]]
+        if asked["looks"]:
+            return "look"
+        return "text" if asked["fact_ids"] else "none"
 
     def scores(self, name: str, rows: Sequence[Row], arm: str, image_root: Path) -> list[tuple[Row, float]]:
         """Each row with the score of its data set's leading metric."""
         table = self.scratch / f"{name}.jsonl"
-        table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_jsonl(table, rows)
         like = recipe("sample")(RunPaths.of(self.paths)).resolved_r3(None, None)
         subject = base_subject(self.paths.model_dir("backbone"), like)
         config = validated(
             EvaluateConfig, {"arms": [arm], "levels": [0.0], "rows_per_dataset": None, "max_new_tokens": 8}
         )
         evaluate(subject, table, image_root, self.scratch / name, config)
-        primary = json.loads((self.scratch / name / "results.json").read_text())["primary"]
         by_id = {row["id"]: row for row in rows}
         samples = read_jsonl(self.scratch / name / "samples.jsonl")
-        return [(by_id[one["id"]], score_row(one, METRICS)[primary[one["dataset"]]]) for one in samples]
+        return [(by_id[one["id"]], score_row(one, METRICS)[PRIMARY[one["dataset"]]]) for one in samples]
 
     def blank_root(self) -> Path:
         """The pictures of the rows, each grey all over, with what OCR read of the real ones."""

@@ -66,7 +66,7 @@ def workspace_root(profile: str, source: Path | None) -> Path:
     """A source has a workspace of its own, so that the sample's stays what it is."""
     if source is None:
         return PROJECT_DIR / "workspace" / profile
-    digest = hashlib.sha256(f"{source}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(str(source).encode()).hexdigest()[:8]
     of_profile = "" if profile == "sample" else f"-{profile}"
     return PROJECT_DIR / "workspace" / f"source-{source.name}-{digest}{of_profile}"
 

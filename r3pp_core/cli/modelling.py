@@ -9,7 +9,7 @@ from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.flags import add_config_flags, config_from
 from r3pp_core.ingest.models import announce_size, get_model
-from r3pp_core.profiles import DRAWN, PROFILES, profile_named
+from r3pp_core.profiles import PROFILES, profile_named
 from r3pp_core.retrieval.config import IndexConfig
 
 
@@ -37,7 +37,7 @@ def add_commands(commands: Any) -> None:
 
 def run_download_models(args: Namespace) -> None:
     profile = profile_named(args.profile)
-    names = ["clip", "minilm", *(["backbone"] if args.backbone or args.profile in DRAWN else [])]
+    names = ["clip", "minilm", *(["backbone"] if args.backbone or profile.hub_models is None else [])]
     announce_size(names, args.out_dir, profile, say)
     for name in names:
         say_manifest(get_model(name, args.out_dir, profile, say, force=args.force))

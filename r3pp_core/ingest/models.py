@@ -5,7 +5,7 @@ The full profile takes them from the Hub at pinned revisions; the others take sm
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build
@@ -33,12 +33,7 @@ def get_model(
     out_dir = models_dir / name
     if profile.hub_models is not None:
         return _from_hub(name, profile.hub_models[name], out_dir, progress, force)
-    makers: dict[str, Callable[[], Manifest]] = {
-        "clip": lambda: copy_packaged_model("clip", out_dir, force=force),
-        "minilm": lambda: _packaged_minilm(out_dir, force),
-        "backbone": lambda: copy_packaged_model("backbone", out_dir, force=force),
-    }
-    return makers[name]()
+    return _packaged_minilm(out_dir, force) if name == "minilm" else copy_packaged_model(name, out_dir, force=force)
 
 
 def _packaged_minilm(out_dir: Path, force: bool) -> Manifest:

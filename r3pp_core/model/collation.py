@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from r3pp_core.model.reconstruction import StepMeans
 
 IGNORED = -100
-T_co = TypeVar("T_co", bound="EvidenceBatch | Batch | StepMeans")
-
-
 NUM_OCR_FEATURES = 3
+T_co = TypeVar("T_co", bound="EvidenceBatch | Batch | StepMeans")
 
 
 @dataclass(frozen=True)

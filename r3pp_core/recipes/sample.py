@@ -36,7 +36,13 @@ def sample(paths: RunPaths) -> TrainConfig:
 
 def smoke(paths: RunPaths) -> TrainConfig:
     """The sample's recipe cut to a few steps: that everything runs, in seconds."""
-    shorter = {"eval_every": SMOKE_STEPS // 2, "save_every": SMOKE_STEPS // 2, "eval_rows": 8, "warmup_steps": 2}
-    curriculum = CurriculumConfig(warmup_steps=2, total_steps=SMOKE_STEPS)
-    update = {**shorter, "batch_size": 4, "max_steps": SMOKE_STEPS, "curriculum": curriculum}
-    return sample(paths).model_copy(update=update)
+    shorter = {
+        "batch_size": 4,
+        "max_steps": SMOKE_STEPS,
+        "warmup_steps": 2,
+        "eval_every": SMOKE_STEPS // 2,
+        "eval_rows": 8,
+        "save_every": SMOKE_STEPS // 2,
+        "curriculum": CurriculumConfig(warmup_steps=2, total_steps=SMOKE_STEPS),
+    }
+    return sample(paths).model_copy(update=shorter)

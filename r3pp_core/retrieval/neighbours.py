@@ -57,7 +57,7 @@ def build_neighbours(
         "index/neighbours",
         CODE_VERSION,
         config.model_dump(),
-        {"corpus": corpus, **index_hashes(index_dir)},
+        {"corpus": corpus, **index_hashes(index_manifests(index_dir))},
     )
 
     def make(staging: Path) -> Outcome:
@@ -94,8 +94,13 @@ def build_neighbours(
     return build(Target(index_dir / FOLDER), request, make, force=force, progress=progress)
 
 
-def index_hashes(index_dir: Path) -> dict[str, str]:
-    manifests = {kind: read_manifest(Target(index_dir / kind)) for kind in KINDS}
+def index_manifests(index_dir: Path) -> dict[str, Manifest | None]:
+    """Of the text and the image index, None for one that is not there."""
+    return {kind: read_manifest(Target(index_dir / kind)) for kind in KINDS}
+
+
+def index_hashes(manifests: Mapping[str, Manifest | None]) -> dict[str, str]:
+    """Which indices something was made from, as inputs of its request."""
     return {f"index_{kind}": manifest.content_hash if manifest else "none" for kind, manifest in manifests.items()}
 
 
@@ -143,12 +148,11 @@ class Neighbours:
         Raises R3Error where a file is missing or is not the one that was made.
         """
         target = Target(index_dir / FOLDER)
-        manifest = read_manifest(target)
-        if manifest is None or any(manifest.inputs[name] != value for name, value in index_hashes(index_dir).items()):
+        manifest, indices = read_manifest(target), index_manifests(index_dir)
+        if manifest is None or any(manifest.inputs[name] != value for name, value in index_hashes(indices).items()):
             return None
         # The same pictures and texts make the same index, whatever is asked about them.
-        built = [read_manifest(Target(index_dir / kind)) for kind in KINDS]
-        if any(index is not None and index.inputs["corpus"] != manifest.inputs["corpus"] for index in built):
+        if any(index is not None and index.inputs["corpus"] != manifest.inputs["corpus"] for index in indices.values()):
             return None
         require_files(target.folder, manifest)
 
@@ -199,10 +203,9 @@ def self_neighbour_problems(jsonl: Path, index_dir: Path) -> list[str]:
     places = neighbours.find([row_id for row_id, _ in rows])
     if places is None:
         return [f"{jsonl} holds rows without neighbours"]
-    problems = []
+    sha256s, problems = [sha256 for _, sha256 in rows], []
     for kind in KINDS:
         index, ids = Index.load(index_dir / kind), neighbours.ids[kind][places]
-        sha256s = [sha256 for _, sha256 in rows]
         problems += [f"by {kind}: {problem}" for problem in self_hit_problems(index, ids, sha256s)]
         others, known = int(index.searchable.sum()) - 1, set(index.image_sha256s)
         asks = np.array([kind == "text" or sha256 in known for sha256 in sha256s], bool)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of, read_manifest
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted, silent
 from r3pp_core.retrieval.encoders import load_image_encoder, load_text_encoder
+from r3pp_core.retrieval.neighbours import index_hashes, index_manifests
 from r3pp_core.retrieval.search import Index, query_text
 
 if TYPE_CHECKING:
@@ -87,7 +88,6 @@ def measure_quality(
     `table` holds the questions (merged val), `facts` the sample's facts.jsonl. Rows whose picture cannot be opened are
     left out, counted. Raises R3Error for an index of another encoder and for a table without a usable row.
     """
-    manifests = {kind: read_manifest(Target(index_dir / kind)) for kind in ("text", "image")}
     request = Request(
         "index/quality",
         CODE_VERSION,
@@ -95,7 +95,7 @@ def measure_quality(
         {
             "table": content_hash_of(table),
             "facts": content_hash_of(facts) if facts else "none",
-            **{f"index_{kind}": manifest.content_hash if manifest else "none" for kind, manifest in manifests.items()},
+            **index_hashes(index_manifests(index_dir)),
         },
     )
 
@@ -233,7 +233,7 @@ def quality(
 ) -> dict[str, Any]:
     """By level and kind: hit@1, @3, @10, MRR@10 over the questions with facts; agreement with level 0 over all."""
     sha256s = {kind: index.image_sha256s for kind, index in indices.items()} | {"fused": indices["text"].image_sha256s}
-    num_rows = len(queries) // max(1, len(config.levels))
+    num_rows = len(queries) // len(config.levels)
     results: dict[str, Any] = {"levels": {}, "num_questions": num_rows}
     for number, level in enumerate(config.levels):
         rows = range(number * num_rows, (number + 1) * num_rows)

@@ -8,7 +8,7 @@ from r3pp_core.errors import R3Error
 from r3pp_core.model.backbone import load_backbone
 from r3pp_core.retrieval.encoders import load_image_encoder
 from r3pp_core.sample import packaged
-from r3pp_core.sample.packaged import CARD, NAMES, WEIGHTS_DIR, copy_packaged_model, is_current
+from r3pp_core.sample.packaged import CARD, NAMES, WEIGHTS_DIR, copy_packaged_model, is_current, pack
 from r3pp_core.sample.pretrain.train import num_parameters
 
 
@@ -41,19 +41,35 @@ def test_a_card_tells_the_data_the_recipe_and_the_scores(name):
         assert part in card
 
 
-def test_a_damaged_file_and_a_missing_one_are_named(tmp_path, monkeypatch):
-    shutil.copytree(WEIGHTS_DIR / "clip", tmp_path / "weights" / "clip")
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
     monkeypatch.setattr(packaged, "WEIGHTS_DIR", tmp_path / "weights")
-    weights = tmp_path / "weights" / "clip" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(R3Error, match=r"model.safetensors has SHA-256 .* it was packaged with"):
-        copy_packaged_model("clip", tmp_path / "clip")
-    weights.unlink()
+    made = tmp_path / "made"
+    made.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (made / name).write_text(f"what {name} holds")
+    return pack(made, "backbone", "# A card\n")
+
+
+def test_what_was_packed_is_copied_without_card_and_hashes(weights, tmp_path):
+    manifest = copy_packaged_model("backbone", tmp_path / "models" / "backbone")
+    copied = {path.name for path in (tmp_path / "models" / "backbone").iterdir() if path.name[0] != "."}
+    assert copied == {"config.json", "model.safetensors", "manifest.json"}
+    assert manifest.stage == "models/backbone"
+    assert (weights / "README.md").read_text() == "# A card\n"
+    assert copy_packaged_model("backbone", tmp_path / "models" / "backbone") == manifest
+
+
+def test_other_bytes_and_missing_files_are_refused(weights, tmp_path):
+    (weights / "model.safetensors").write_text("another")
+    with pytest.raises(R3Error, match=r"model.safetensors has SHA-256 .*install r3pp again"):
+        copy_packaged_model("backbone", tmp_path / "copy")
+    (weights / "model.safetensors").unlink()
     with pytest.raises(R3Error, match="no file"):
-        copy_packaged_model("clip", tmp_path / "clip")
-    with pytest.raises(R3Error, match="lacks the sample"):
-        copy_packaged_model("backbone", tmp_path / "backbone")
-    assert not (tmp_path / "clip").exists()
+        copy_packaged_model("backbone", tmp_path / "copy")
+    with pytest.raises(R3Error, match="lacks the sample's weights"):
+        copy_packaged_model("clip", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 def test_other_weights_make_a_copy_outdated(tmp_path, monkeypatch):
