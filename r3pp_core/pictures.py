@@ -25,7 +25,7 @@ DECODE_ERRORS = (
 
 
 class PictureError(R3Error):
-    """A picture that cannot be used. `reason` is one of picture_missing, picture_undecodable, picture_too_large."""
+    """A picture that cannot be used. `reason`: picture_missing, _undecodable, _too_large or _changed."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -62,9 +62,11 @@ def run_index(args: Namespace) -> None:
             launch=launch,
         )
         say_manifest(manifest)
-        gone += manifest.left_out.get("picture_missing", 0)
+        gone += sum(manifest.left_out.get(reason, 0) for reason in ("picture_missing", "picture_changed"))
     neighbours = NeighboursConfig(batch_size=config.batch_size, device=config.device)
     say_manifest(build_neighbours(args.jsonl, args.out_dir, args.text_encoder, neighbours, say, force=args.force))
     if gone:
         named = args.out_dir / "image" / REJECTED
-        raise R3Error(f"{gone} pictures are gone, named in {named}; bring them back, or unify again. The indices stand")
+        raise R3Error(
+            f"{gone} pictures are gone or changed, named in {named}; bring them back, or unify again. The indices stand"
+        )

@@ -12,15 +12,17 @@ import numpy as np
 
 from r3pp_core import artefact
 from r3pp_core.artefact import Manifest, Outcome
-from r3pp_core.jsonl import write_jsonl
+from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.work_dir import clear_abandoned, clear_done
+from r3pp_core.pictures import PictureError
 from r3pp_core.progress import Progress, silent
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.faiss_index import make_faiss_index, write_faiss_index
 from r3pp_core.retrieval.index_type import EXACT_TYPE, resolve_index_type
 from r3pp_core.retrieval.job import index_job, launch_dir
 from r3pp_core.retrieval.metadata import IndexEntry, Metadata, write_metadata
+from r3pp_core.retrieval.pictures_ahead import open_entry
 from r3pp_core.retrieval.plan import IndexPlan, Kind, plan_index
 from r3pp_core.retrieval.recall import recall_at_k
 from r3pp_core.retrieval.search import FAISS_INDEX, METADATA, VECTORS, Index
@@ -43,9 +45,9 @@ def build_index(
 ) -> Manifest:
     """Build `out_dir/text` or `out_dir/image` from a unified JSONL, one entry per unique picture.
 
-    With `launch` the ranks of a launcher encode; the bytes are the same. A picture that cannot be opened is left out,
-    counted and named in rejected.jsonl; it is tried again once it is there. Raises R3Error for an unusable JSONL,
-    encoder or index type, and when a vector is not finite.
+    With `launch` the ranks of a launcher encode; the bytes are the same. A picture that cannot be opened, or is another
+    one than its row was made from, is left out, counted and named in rejected.jsonl; once it can be used it is taken
+    in. Raises R3Error for an unusable JSONL, encoder or index type, and when a vector is not finite.
     """
     plan = plan_index(kind, jsonl, image_root, out_dir, encoder_dir, config)
 
@@ -75,7 +77,25 @@ def build_from_shards(
     def tidy() -> None:
         clear_done(plan.shards_dir, launch)
 
-    return artefact.build(plan.target, plan.request, make, force=force, progress=progress, tidy=tidy)
+    again = force or _is_any_usable_again(plan)
+    return artefact.build(plan.target, plan.request, make, force=again, progress=progress, tidy=tidy)
+
+
+def _is_any_usable_again(plan: IndexPlan) -> bool:
+    """Whether a picture that the standing index had to leave out can be opened by now."""
+    rejected = plan.target.folder / REJECTED
+    if not rejected.is_file():
+        return False
+    left_out = {row["image_sha256"] for row in read_jsonl(rejected)}
+    return any(_is_usable(plan, entry) for entry in plan.entries if entry.image_sha256 in left_out)
+
+
+def _is_usable(plan: IndexPlan, entry: IndexEntry) -> bool:
+    try:
+        open_entry(plan.image_root, entry)
+    except PictureError:
+        return False
+    return True
 
 
 def _write(plan: IndexPlan, staging: Path, progress: Progress) -> Outcome:

@@ -124,6 +124,29 @@ def test_a_picture_that_comes_back_is_taken_in_without_force(own_corpus, clip_di
     assert build_index(*arguments).counts["entries"] == 12
 
 
+def test_a_picture_that_is_repaired_is_taken_in_without_force(own_corpus, clip_dir, tmp_path) -> None:
+    picture = own_corpus.image_root / "chartqa" / "images" / "train_1.png"
+    content = picture.read_bytes()
+    arguments = ("image", own_corpus.jsonl, own_corpus.image_root, tmp_path / "indices", clip_dir)
+    whole = build_index(*arguments)
+    picture.write_bytes(content[:60])
+    assert build_index(*arguments, force=True).left_out == {"picture_undecodable": 1}
+    said: list[str] = []
+    build_index(*arguments, progress=said.append)
+    assert any("nothing to do" in line for line in said)
+    picture.write_bytes(content)
+    assert build_index(*arguments).content_hash == whole.content_hash
+
+
+def test_a_picture_that_was_replaced_after_unify_is_left_out_and_named(own_corpus, clip_dir, tmp_path) -> None:
+    images = own_corpus.image_root / "chartqa" / "images"
+    shutil.copy(images / "train_2.png", images / "train_1.png")
+    manifest = build_index("image", own_corpus.jsonl, own_corpus.image_root, tmp_path / "indices", clip_dir)
+    assert manifest.left_out == {"picture_changed": 1}
+    (rejected,) = read_jsonl(tmp_path / "indices" / "image" / "rejected.jsonl")
+    assert rejected["image_path"] == "chartqa/images/train_1.png"
+
+
 def test_a_path_out_of_the_image_root_is_left_out(own_corpus, clip_dir, tmp_path) -> None:
     rows = list(read_jsonl(own_corpus.jsonl))
     outside = own_corpus.image_root.parent / "outside.png"
