@@ -10,6 +10,7 @@ from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.errors import UsageError
 from r3pp_core.flags import add_config_flags, config_values, merged, read_json_object, validated
 from r3pp_core.profiles import DRAWN
+from r3pp_core.recipes.control import control_name
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES
 from r3pp_core.recipes.resolve import resolve
@@ -82,7 +83,8 @@ def run_plan(args: Namespace) -> None:
     cards = parse_cards(args.gpus) if args.gpus else present_cards()
     if cards is None:
         raise UsageError("plan: there is no card on this machine; name those that you have: --gpus 8xV100-32G")
-    if args.recipe not in (None, *DRAWN) and not Path(config.model_name).exists():
+    of_sample = [name for one in DRAWN for name in (one, control_name(one))]
+    if args.recipe not in (None, *of_sample) and not Path(config.model_name).exists():
         say(f"plan: {config.model_name} is not there yet, so this is for {QWEN3_VL_8B}")
         config = config.model_copy(update={"model_name": QWEN3_VL_8B})
     require_supported(config, 1 if config.backend == "single" else cards.count)

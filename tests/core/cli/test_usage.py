@@ -247,3 +247,10 @@ def test_preview_draws_every_operator_at_every_level(tmp_path):
     out = tmp_path / "sheet.png"
     assert main(["preview", str(tmp_path / "a.png"), "--out_file", str(out), "--levels", "0", "0.8"]) == 0
     assert Image.open(out).width > 2 * 240
+
+
+@pytest.mark.parametrize("name", ["sample", "sample_control", "smoke_control"])
+def test_the_plan_of_a_sample_s_recipe_wants_the_sample_s_own_backbone(r3pp, tmp_path, name):
+    said = r3pp(f"plan --recipe {name} --gpus 1xH100-80G --workspace {tmp_path}")
+    assert said.code == 1
+    assert "backbone" in said.err and "Qwen3-VL-8B" not in said.out
