@@ -64,6 +64,8 @@ class Subject:
     ) -> None:
         self.name, self.arms, self.hashes, self.config, self.places = name, arms, hashes, config, places
         self._load = load
+        self._pictures: list[Any] = []  # what `_seen` was made of: arms are asked about the same ones in turn
+        self._seen: Any = None
 
     @cached_property
     def _loaded(self) -> "tuple[R3Model, Retriever | None]":
@@ -123,11 +125,20 @@ class Subject:
         return self._controls.apply(control, prepared) if control else prepared
 
     def answer(self, prepared: "list[PreparedRow]", arm: str, max_new_tokens: int) -> list[Any]:
-        """One answer a row, with what `shown` gave."""
+        """One answer a row, with what `shown` gave. Pictures of the call before are not encoded again."""
         from r3pp_core.model.collation import collate, to_device
 
-        batch = collate(prepared, self.model.tokenizer, self.config, arm=ARMS[arm], merge_size=self.model.merge_size)
-        return self.model.generate(to_device(batch, self.model.device), max_new_tokens=max_new_tokens)
+        model = self.model
+        batch = collate(prepared, model.tokenizer, self.config, arm=ARMS[arm], merge_size=model.merge_size)
+        batch = to_device(batch, model.device)
+        pictures = [row.damaged.pixel_values for row in prepared]
+        if not _are_same(pictures, self._pictures):
+            self._pictures, self._seen = pictures, model.see(batch)
+        return model.generate(batch, max_new_tokens=max_new_tokens, seen=self._seen)
+
+
+def _are_same(pictures: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(pictures) == len(others) and all(one is other for one, other in zip(pictures, others, strict=True))
 
 
 def base_subject(backbone: str | Path, like: R3Config) -> Subject:

@@ -178,8 +178,17 @@ class R3Model(nn.Module):
         return output.logits, batch.labels[:, 1:][at_answer[:, :-1]]
 
     @torch.inference_mode()
-    def generate(self, batch: Batch, max_new_tokens: int = 32) -> list[Generated]:
-        """Greedy answers to a left-padded batch without answers, in its order; evaluation mode, then back."""
+    def see(self, batch: Batch) -> Any:
+        """What the vision tower makes of the pictures of a batch, for `generate`."""
+        with self._autocast():
+            return self.backbone.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
+
+    @torch.inference_mode()
+    def generate(self, batch: Batch, max_new_tokens: int = 32, seen: Any = None) -> list[Generated]:
+        """Greedy answers to a left-padded batch without answers, in its order; evaluation mode, then back.
+
+        `seen`: what `see` made of the same pictures, so that they need not be encoded again.
+        """
         from transformers import GenerationConfig
 
         if batch.num_answer_tokens:
@@ -198,8 +207,12 @@ class R3Model(nn.Module):
         self.eval()
         try:
             made = self.reconstruction(batch.evidence)
+            inputs = self._inputs(batch, made)
+            if seen is not None:
+                del inputs["pixel_values"]
+                inputs["mm_encoder_outputs"] = {"image": seen}
             with self._injected(batch, made), self._autocast():
-                ids = self.backbone.generate(**self._inputs(batch, made), generation_config=config)
+                ids = self.backbone.generate(**inputs, generation_config=config)
         finally:
             self.train(was_training)
         texts = self.tokenizer.batch_decode(ids[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
@@ -208,7 +221,7 @@ class R3Model(nn.Module):
             for row, text in enumerate(texts)
         ]
 
-    def _inputs(self, batch: Batch, made: Reconstructed | None) -> dict[str, Tensor]:
+    def _inputs(self, batch: Batch, made: Reconstructed | None) -> dict[str, Any]:
         attention_mask = batch.attention_mask
         if batch.has_placeholders and made is not None and made.token_mask is not None:
             # A group that is off or without a hit: nothing attends to its tokens and no position counts them.

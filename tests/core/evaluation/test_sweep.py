@@ -85,6 +85,34 @@ def test_every_row_is_asked_once_in_each_arm_at_each_of_its_levels(swept):
     assert manifest.counts == {"rows": 4, "samples": 12, "rows_without_answer": 1, "pictures": 3}
 
 
+def test_arms_that_are_asked_about_the_same_pictures_see_them_once_and_answer_as_if_alone(
+    folder, subject, tmp_path, monkeypatch
+):
+    seen = []
+    see = subject.model.see
+    monkeypatch.setattr(subject.model, "see", lambda batch: seen.append(len(batch.row_ids)) or see(batch))
+    both = CONFIG.model_copy(update={"arms": ["base", "base_ocr"], "ablations": []})
+    evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path / "both", both)
+    assert seen == [4, 4]  # a level each
+    together = [line for line in read_jsonl(tmp_path / "both" / "samples.jsonl") if line["arm"] == "base_ocr"]
+    alone = both.model_copy(update={"arms": ["base_ocr"]})
+    evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path / "alone", alone)
+    assert list(read_jsonl(tmp_path / "alone" / "samples.jsonl")) == together
+
+
+def test_what_was_seen_gives_the_answers_that_the_pictures_give(folder, subject):
+    from r3pp_core.model.collation import collate
+
+    rows = list(read_jsonl(folder / "val.jsonl"))[:3]
+    prepared = subject.preparer(folder / "raw", "both", 0).prepare(rows, 0.4).rows
+    batch = collate(prepared, subject.model.tokenizer, subject.config, merge_size=subject.model.merge_size)
+    other = subject.model.see(batch)
+    assert subject.model.generate(batch, 6, seen=other) == subject.model.generate(batch, 6)
+    other.pooler_output = other.pooler_output[:-1]
+    with pytest.raises(ValueError, match=r"[Ii]mage"):  # it is really used: with a picture less it does not fit
+        subject.model.generate(batch, 6, seen=other)
+
+
 def test_a_sample_holds_everything_about_its_answer(swept):
     for line in read_jsonl(swept[1] / "samples.jsonl"):
         assert isinstance(line["prediction"], str)
