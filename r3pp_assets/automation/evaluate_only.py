@@ -29,7 +29,7 @@ def evaluate_checkpoint(
     workspace: WorkspaceResource,
     launcher: LauncherResource,
 ) -> None:
-    with user_errors():
+    with user_errors() as started:
         if not re.fullmatch(NAME, config.name) or config.name in RESERVED:
             raise UsageError(
                 f"{config.name!r} cannot name results: use letters, digits, '.', '_' and '-', and none of "
@@ -38,7 +38,7 @@ def evaluate_checkpoint(
         paths = workspace.paths
         subject = load_r3(paths, paths.root / Path(config.checkpoint))
         out_dir = paths.results_dir(config.name)
-        result = run_evaluation(context, workspace, launcher, config, subject, out_dir, config.arms, [])
+        result = run_evaluation(context, workspace, launcher, config, started, subject, out_dir, config.arms, [])
         context.add_output_metadata(dict(result.metadata or {}))
 
 

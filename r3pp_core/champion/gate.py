@@ -41,11 +41,13 @@ class GateConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Criterion:
-    """`reasons` say why it is not met; `notes` are the numbers it was judged by, a line each."""
+    """`reasons` say why it is not met; `notes` are what it was judged by, a line each, and `numbers` the same by name:
+    difference, lower bound and what that has to be above."""
 
     name: str
     reasons: list[str]
     notes: list[str] = field(default_factory=list)
+    numbers: dict[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -191,6 +193,8 @@ def _bounded(criterion: Criterion, found: Mapping[str, Any], bound: float, what:
     """Note each difference; one whose lower bound is not above `bound` is a reason."""
     for name, entry in found.items():
         criterion.notes.append(f"{name}: {_said(entry, what)}")
+        key = f"{what}_{name.replace(' ', '_')}"
+        criterion.numbers.update({key: entry["mean"], f"{key}_low": entry["low"], f"{what}_low_has_to_be_above": bound})
         if not entry["low"] > bound:
             criterion.reasons.append(
                 f"{name}: {_said(entry, what)}, whose lower bound has to be above {100 * bound:+.1f}"

@@ -61,7 +61,7 @@ def test_the_champion_shows_its_card_and_its_scores(made):
     shown = metadata_of(made, "champion")
     assert "## Why this one" in shown["card"]
     assert "- no regression: passed (there is no champion yet)" in shown["card"]
-    assert {"model_hash", "change", "anls_infovqa_level_0.8"} <= set(shown)
+    assert {"model_hash", "change", "anls_infovqa_r3_level_0.8"} <= set(shown)
 
 
 def test_every_asset_says_in_a_sentence_what_is_there_and_what_was_left_out(made):

@@ -3,7 +3,6 @@
 import dagster as dg
 
 from r3pp_assets.defs.evaluate.assets import BACKBONE, TABLES, EvaluateAssetConfig, load_r3, run_evaluation
-from r3pp_assets.defs.train.assets import TRAINING_CODE_VERSION
 from r3pp_assets.defs.train.run import TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
@@ -11,6 +10,7 @@ from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.evaluation.plan import CODE_VERSION
 from r3pp_core.evaluation.subjects import CONTROL_ARMS
 from r3pp_core.recipes.control import RUN, control_name
+from r3pp_core.training import config as training_config
 from r3pp_core.training import export as export_stage
 
 CHECKPOINT, MODEL = (dg.AssetKey(["control", name]) for name in ("checkpoint", "model"))
@@ -22,7 +22,7 @@ CHECKPOINT, MODEL = (dg.AssetKey(["control", name]) for name in ("checkpoint", "
     group_name="control",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
-    code_version=TRAINING_CODE_VERSION,
+    code_version=training_config.CODE_VERSION,
     pool="gpu",
 )
 def control_checkpoint(
@@ -32,8 +32,10 @@ def control_checkpoint(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The production recipe without retrieval and without soft tokens: same adapter, steps, rows and damage."""
-    with user_errors():
-        return train_run(context, config, workspace, launcher, run=RUN, recipe=control_name(workspace.settings.recipe))
+    with user_errors() as started:
+        return train_run(
+            context, config, workspace, launcher, started, run=RUN, recipe=control_name(workspace.settings.recipe)
+        )
 
 
 @dg.asset(
@@ -47,8 +49,8 @@ def control_checkpoint(
 )
 def control_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The control's checkpoint as one folder in the Hub's layout."""
-    with user_errors():
-        return export_run(context, workspace, run=RUN)
+    with user_errors() as started:
+        return export_run(context, workspace, started, run=RUN)
 
 
 @dg.asset(
@@ -67,7 +69,7 @@ def control_evaluation(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The control at every damage level, on the questions that base and R3 are asked."""
-    with user_errors():
+    with user_errors() as started:
         paths = workspace.paths
         subject, folder = load_r3(paths, paths.model_dir(RUN)), paths.results_dir(RUN)
-        return run_evaluation(context, workspace, launcher, config, subject, folder, list(CONTROL_ARMS), [])
+        return run_evaluation(context, workspace, launcher, config, started, subject, folder, list(CONTROL_ARMS), [])

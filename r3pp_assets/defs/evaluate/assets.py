@@ -1,5 +1,6 @@
 """Base and R3 under damage, the report over both, and the champion."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,9 +9,9 @@ from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from pydantic import Field
 
 from r3pp_assets.conditions import ON_CHANGE, RETRAINED
-from r3pp_assets.defs.evaluate.tables import curves_markdown, results_table
+from r3pp_assets.defs.evaluate.tables import curves_markdown, report_numbers, results_table
 from r3pp_assets.failures import user_errors
-from r3pp_assets.metadata import materialization
+from r3pp_assets.metadata import Context, disk_use, materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.artefact import Target, require_manifest
@@ -66,10 +67,11 @@ class EvaluateAssetConfig(SweepConfig, dg.Config):
 
 
 def run_evaluation(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    context: Context,
     workspace: WorkspaceResource,
     launcher: LauncherResource,
     config: EvaluateAssetConfig,
+    started: float,
     subject: Subject,
     out_dir: Path,
     arms: list[str],
@@ -95,7 +97,7 @@ def run_evaluation(
         for level, cell in by_level.items()
         if arm == arms[0]
     }
-    return materialization(manifest, out_dir, {"scores": results_table(results), **numbers})
+    return materialization(context, manifest, out_dir, started, {"scores": results_table(results), **numbers})
 
 
 def ask_champion_too(
@@ -118,7 +120,8 @@ def ask_champion_too(
         return
     context.log.info(f"champion {champion.number} was asked other questions; it is asked these too")
     try:
-        run_evaluation(context, workspace, launcher, config, load_r3(paths, champion.model_dir), folder, ["r3"], [])
+        began, subject = time.monotonic(), load_r3(paths, champion.model_dir)
+        run_evaluation(context, workspace, launcher, config, began, subject, folder, ["r3"], [])
     except LaunchFailed:
         raise
     except R3Error as error:
@@ -156,10 +159,18 @@ def evaluation_base(
     """The backbone as it came, asked with the picture, and with the picture and its OCR text, at every damage level."""
     from r3pp_core.evaluation.subjects import base_subject
 
-    with user_errors():
+    with user_errors() as started:
         subject = base_subject(workspace.paths.model_dir("backbone"), recipe_model(workspace))
         return run_evaluation(
-            context, workspace, launcher, config, subject, workspace.paths.results_dir("base"), list(BASE_ARMS), []
+            context,
+            workspace,
+            launcher,
+            config,
+            started,
+            subject,
+            workspace.paths.results_dir("base"),
+            list(BASE_ARMS),
+            [],
         )
 
 
@@ -181,12 +192,12 @@ def evaluation_r3(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The trained R3 model with evidence at every damage level, and without each kind of evidence."""
-    with user_errors():
+    with user_errors() as started:
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir("r3"))
         ablations = [arm for arm in subject.arms if arm != "r3"]
         folder = paths.results_dir("r3")
-        result = run_evaluation(context, workspace, launcher, config, subject, folder, ["r3"], ablations)
+        result = run_evaluation(context, workspace, launcher, config, started, subject, folder, ["r3"], ablations)
         ask_champion_too(context, workspace, launcher, config, folder)
         return result
 
@@ -211,7 +222,7 @@ def recipe_model(workspace: WorkspaceResource) -> R3Config:
 def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Base against R3 under damage: robustness curves, scores with intervals, and cases with their evidence; and how
     much of what damage costs the control R3 wins back, where the control was evaluated on the same questions."""
-    with user_errors():
+    with user_errors() as started:
         paths = workspace.paths
         out_dir = paths.results_dir("report")
         folders = [paths.results_dir("base"), paths.results_dir("r3")]
@@ -223,9 +234,8 @@ def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> d
                 folders.append(control)
         manifest = report_stage.make_report(folders, paths.image_root, out_dir, workspace.heading, context.log.info)
         results = report_stage.read_results(out_dir)
-        return materialization(
-            manifest, out_dir / "report.html", {"scores": results_table(results), **curves_markdown(results)}
-        )
+        shown = {"scores": results_table(results), **report_numbers(results), **curves_markdown(results)}
+        return materialization(context, manifest, out_dir / "report.html", started, shown)
 
 
 class ChampionConfig(dg.Config):
@@ -272,7 +282,7 @@ def champion(
     A closed gate leaves it as it is and says why."""
     from r3pp_core.champion.promotion import promote, roll_back
 
-    with user_errors():
+    with user_errors() as started:
         paths = workspace.paths
         if config.roll_back:
             is_retry = RETRY_NUMBER_TAG in context.run.tags  # of its own accord: it asks for the same once more
@@ -281,26 +291,31 @@ def champion(
         else:
             candidate = candidate_of(paths, config.candidate or "r3")
             entry = promote(candidate, paths.champion_dir, workspace.gate_config, context.log.info, again=config.again)
-        return champion_result(entry)
+        return champion_result(context, entry, started)
 
 
-def champion_result(entry: "Entry") -> dg.MaterializeResult:
+def champion_result(context: Context, entry: "Entry", started: float) -> dg.MaterializeResult:
     """The champion's card and numbers; its data version is its weights, so that a way back is a version seen before."""
+    from r3pp_core.model.storage import read_description
+
     manifest = require_manifest(Target(entry.folder), "r3pp promote")
     card = (entry.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[-1]
     scores = {
-        f"{cell['metric']}_{dataset}_level_{level}": float(cell["mean"])
+        f"{cell['metric']}_{dataset}_r3_level_{level}": float(cell["mean"])
         for dataset, levels in entry.card["why"]["scores"].items()
         for level, cell in levels.items()
     }
     return materialization(
+        context,
         manifest,
         entry.model_dir,
+        started,
         {
             "card": dg.MetadataValue.md(card),
             "change": entry.card["change"],
             "model_hash": entry.model_hash,
-            "made_of": entry.card["model"],
+            "made_of": dg.MetadataValue.json(read_description(entry.model_dir)["made_from"]),
+            **disk_use(entry.folder.parent),
             **scores,
         },
     )._replace(data_version=dg.DataVersion(entry.model_hash))

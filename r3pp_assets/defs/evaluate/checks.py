@@ -59,6 +59,7 @@ def gate(workspace: WorkspaceResource) -> Iterator[dg.AssetCheckResult]:
         criterion = found.get(name)
         reasons = criterion.reasons if criterion else verdict.reasons
         notes = criterion.notes if criterion else []
+        numbers = criterion.numbers if criterion else {}
         yield dg.AssetCheckResult(
             check_name=name,
             asset_key=REPORT,
@@ -68,6 +69,7 @@ def gate(workspace: WorkspaceResource) -> Iterator[dg.AssetCheckResult]:
                 "num_problems": len(reasons),
                 "reasons": dg.MetadataValue.json(reasons),
                 "differences": dg.MetadataValue.md("\n".join(f"- {note}" for note in notes)),
+                **numbers,
             },
         )
 

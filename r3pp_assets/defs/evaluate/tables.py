@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from r3pp_assets.metadata import inline_png
+from r3pp_core.evaluation.recovery import recovery_rows
 
 
 def results_table(results: dict[str, Any]) -> dg.TableMetadataValue:
@@ -29,6 +30,22 @@ def results_table(results: dict[str, Any]) -> dg.TableMetadataValue:
                     )
                 )
     return dg.MetadataValue.table(records)
+
+
+def report_numbers(results: dict[str, Any]) -> dict[str, float]:
+    """What a report comes to, as numbers with a history: areas under the curves, and what R3 wins back."""
+    found = {
+        f"area_{dataset}_{arm}": entry["area"]["mean"]
+        for dataset, arms in results["robustness"].items()
+        for arm, entry in arms.items()
+        if entry["area"]
+    }
+    for dataset, entry in recovery_rows(results["recovery"]) if results["recovery"] else []:
+        for name in ("lost", "won_back", "clean_difference"):
+            found[f"{name}_{dataset}"] = entry[name]["mean"]
+        if entry["recovered"]:
+            found[f"recovered_{dataset}"] = entry["recovered"]["mean"]
+    return found
 
 
 def curves_markdown(results: dict[str, Any]) -> dict[str, dg.MarkdownMetadataValue]:

@@ -6,13 +6,13 @@ import dagster as dg
 
 from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, ask_champion_too, load_r3, run_evaluation
 from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS
-from r3pp_assets.defs.train.assets import TRAINING_CODE_VERSION
 from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.errors import UsageError
 from r3pp_core.evaluation.plan import CODE_VERSION
+from r3pp_core.training import config as training_config
 from r3pp_core.training import export as export_stage
 
 BACKBONE = dg.AssetKey(["models", "backbone"])
@@ -38,7 +38,7 @@ def run_name(context: dg.AssetExecutionContext) -> str:
     group_name="experiment",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
-    code_version=TRAINING_CODE_VERSION,
+    code_version=training_config.CODE_VERSION,
     pool="gpu",
 )
 def experiment_checkpoint(
@@ -48,8 +48,8 @@ def experiment_checkpoint(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """A training run under a name of its own, with any recipe and changes; never retrained by automation."""
-    with user_errors():
-        return train_run(context, config, workspace, launcher, run=run_name(context))
+    with user_errors() as started:
+        return train_run(context, config, workspace, launcher, started, run=run_name(context))
 
 
 @dg.asset(
@@ -63,8 +63,8 @@ def experiment_checkpoint(
 )
 def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The experiment's checkpoint as one folder in the Hub's layout."""
-    with user_errors():
-        return export_run(context, workspace, run=run_name(context))
+    with user_errors() as started:
+        return export_run(context, workspace, started, run=run_name(context))
 
 
 @dg.asset(
@@ -84,11 +84,11 @@ def experiment_evaluation(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The experiment at every damage level. The job `promote` takes it through the gate to champion."""
-    with user_errors():
+    with user_errors() as started:
         name = run_name(context)
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir(name))
         folder = paths.results_dir(name)
-        result = run_evaluation(context, workspace, launcher, config, subject, folder, ["r3"], [])
+        result = run_evaluation(context, workspace, launcher, config, started, subject, folder, ["r3"], [])
         ask_champion_too(context, workspace, launcher, config, folder)
         return result

@@ -44,7 +44,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         workspace: WorkspaceResource,
         launcher: LauncherResource,
     ) -> dg.MaterializeResult:
-        with user_errors():
+        with user_errors() as started:
             paths = workspace.paths
             manifest = build_index(
                 kind,  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
                 context.log.info,
                 launch=launcher.for_shards(config.use_launcher),
             )
-            return materialization(manifest, paths.indices_dir / kind, dict(manifest.details))
+            return materialization(context, manifest, paths.indices_dir / kind, started, dict(manifest.details))
 
     return index
 

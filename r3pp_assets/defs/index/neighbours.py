@@ -40,7 +40,7 @@ def index_neighbours(
         manifest = build_neighbours(
             paths.merged("train"), paths.indices_dir, paths.model_dir("minilm"), config, context.log.info
         )
-        return materialization(manifest, paths.indices_dir / FOLDER, started=started)
+        return materialization(context, manifest, paths.indices_dir / FOLDER, started)
 
 
 @dg.asset_check(asset=KEY, blocking=True, description="Every train row has neighbours, and none is its own picture.")

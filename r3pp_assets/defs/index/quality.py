@@ -63,8 +63,10 @@ def index_quality(
             if metric in ("hit@3", "mrr@10", "agreement@3")
         }
         return materialization(
+            context,
             manifest,
             out_dir,
+            started,
             {
                 "scores": dg.MetadataValue.json(results),
                 "curve": inline_png((out_dir / "quality.png").read_bytes(), "facts found against damage"),
@@ -74,7 +76,6 @@ def index_quality(
                 },
                 **numbers,
             },
-            started,
         )
 
 

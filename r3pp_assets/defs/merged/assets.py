@@ -45,8 +45,10 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
             manifest = merge_split(split, paths.unified_dir, config, context.log.info)
             table = paths.merged(split)
             return materialization(
+                context,
                 manifest,
                 table,
+                started,
                 {
                     "preview": preview(table, ["id", "question", "answers", "image_path", "pseudo_text"]),
                     "pictures_at_a_glance": contact_sheet_markdown(table, paths.image_root),
@@ -54,7 +56,6 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
                     "dagster/column_lineage": merged_lineage(DATASETS),
                     **profile_metadata(table),
                 },
-                started,
             )
 
     return merged

@@ -44,13 +44,14 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             launch = launcher.for_shards(config.use_launcher)
             manifest = run_ocr(spec.name, folder, config, context.log.info, launch=launch)
             return materialization(
+                context,
                 manifest,
                 ocr_path(folder),
+                started,
                 {
                     "preview": preview(ocr_path(folder), ["image_path", "ocr_conf", "ocr_text"]),
                     "dagster/column_lineage": ocr_lineage(spec.name),
                 },
-                started,
             )
 
     return ocr

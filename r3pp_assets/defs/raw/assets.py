@@ -46,14 +46,15 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             manifest = download(spec.name, folder, request, context.log.info, force=config.force)
             table = raw_table(folder, spec.name, spec_splits(spec, config.splits)[0])
             return materialization(
+                context,
                 manifest,
                 folder,
+                started,
                 {
                     "preview": preview(table, ["id", "question", "answers", "image"]),
                     "pictures_at_a_glance": contact_sheet_markdown(table, folder, "image"),
                     "dagster/column_schema": column_schema(RawRow),
                 },
-                started,
             )
 
     return raw

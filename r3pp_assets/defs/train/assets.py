@@ -7,9 +7,8 @@ from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, expo
 from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core.training import config as training_config
 from r3pp_core.training import export as export_stage
-
-TRAINING_CODE_VERSION = "3"
 
 
 @dg.asset(
@@ -24,7 +23,7 @@ TRAINING_CODE_VERSION = "3"
     group_name="train",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
-    code_version=TRAINING_CODE_VERSION,
+    code_version=training_config.CODE_VERSION,
     automation_condition=ON_CHANGE,
     pool="gpu",
 )
@@ -36,8 +35,8 @@ def checkpoint_r3(
 ) -> dg.MaterializeResult:
     """The production training run: the newest whole `step_<n>`, resumed when it was interrupted, started anew when
     its data, code or config changed. Loss, learning rate and speed appear as observations while it runs."""
-    with user_errors():
-        return train_run(context, config, workspace, launcher, run=None)
+    with user_errors() as started:
+        return train_run(context, config, workspace, launcher, started, run=None)
 
 
 @dg.asset(
@@ -52,5 +51,5 @@ def checkpoint_r3(
 )
 def model_r3(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The checkpoint as one folder in the Hub's layout, reloaded and compared logit by logit."""
-    with user_errors():
-        return export_run(context, workspace, run=None)
+    with user_errors() as started:
+        return export_run(context, workspace, started, run=None)

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from r3pp_assets.metadata import materialization
+from r3pp_assets.metadata import disk_use, materialization
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.artefact import Target, require_manifest
@@ -49,6 +49,7 @@ def train_run(
     config: TrainAssetConfig,
     workspace: WorkspaceResource,
     launcher: LauncherResource,
+    started: float,
     run: str | None,
     recipe: str | None = None,
 ) -> dg.MaterializeResult:
@@ -72,16 +73,18 @@ def train_run(
     folder = Path(str((result.last_message or {})["checkpoint"]))
     manifest = require_manifest(Target(folder), "r3pp train")
     return materialization(
+        context,
         manifest,
         folder,
+        started,
         {
             "recipe": name,
             "config": dg.MetadataValue.json(resolved.model_dump(mode="json")),
             "changed_from_recipe": dg.MetadataValue.json(changed),
-            "wall_s": result.wall_s,
             "label_preview": dg.MetadataValue.md(f"```\n{label_preview}\n```"),
             **{key: float(value) for key, value in manifest.details.get("metrics", {}).items()},
             **loss_plot(resolved.run_dir / "metrics.jsonl"),
+            **disk_use(resolved.run_dir),
         },
     )
 
@@ -95,11 +98,11 @@ def loss_plot(metrics: Path) -> dict[str, dg.MarkdownMetadataValue]:
 
 
 def export_run(
-    context: dg.AssetExecutionContext, workspace: WorkspaceResource, run: str | None
+    context: dg.AssetExecutionContext, workspace: WorkspaceResource, started: float, run: str | None
 ) -> dg.MaterializeResult:
     from r3pp_core.training.export import export
 
     paths = workspace.paths
     out_dir = paths.model_dir(run or "r3")
     manifest = export(paths.checkpoint_dir(run), out_dir, paths.model_dir("backbone"), context.log.info)
-    return materialization(manifest, out_dir, dict(manifest.details))
+    return materialization(context, manifest, out_dir, started, dict(manifest.details))

@@ -40,8 +40,10 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             split = next(split for split in ("train", "val", "test") if f"rows_{split}" in manifest.counts)
             table = unified_table(paths.unified_dir, spec.name, split)
             return materialization(
+                context,
                 manifest,
                 table,
+                started,
                 {
                     "preview": preview(table, ["id", "question", "answers", "pseudo_text"]),
                     "dagster/column_schema": column_schema(UnifiedRow),
@@ -49,7 +51,6 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
                     "parquet": dg.MetadataValue.path(str(table.with_suffix(".parquet"))),
                     **profile_metadata(table),
                 },
-                started,
             )
 
     return unified
