@@ -69,7 +69,7 @@ def changed_since_last(context: Context, manifest: Manifest) -> str:
     if not isinstance(made_with, Mapping):
         return "not known: the last one does not say what it was made with"
     told = [
-        f"{kind} {', '.join(names)}"
+        f"{word} {', '.join(names)}"
         for kind, word in (("inputs", "input"), ("config", "config"))
         if (names := changed_fields(made_with.get(kind, {}), now[kind]))
     ]

@@ -11,6 +11,7 @@ from r3pp_core.launch import Job, JobResult, LaunchConfig, launcher_for
 from r3pp_core.launch.gpus import default_num_processes
 
 OBSERVED = ("step", "loss", "lr", "tokens_per_s", "memory_bytes", "seconds_left")
+VALIDATED = ("step", "val_loss")
 USE_LAUNCHER = "done by the launcher's ranks, not by this process; empty: where the launcher has several"
 MIN_SECONDS_BETWEEN_OBSERVATIONS = 5.0
 
@@ -69,25 +70,29 @@ class _Reporter:
     def on_message(self, message: dict[str, Any]) -> None:
         kind = message.get("kind")
         if kind == "step":
-            self._observe(message)
+            self._observe_step(message)
+        elif kind == "validation":
+            self._observe({name: message[name] for name in VALIDATED if message.get(name) is not None})
         elif kind == "label_preview":
             self.label_preview = str(message["text"])
 
-    def _observe(self, message: dict[str, Any]) -> None:
+    def _observe_step(self, message: dict[str, Any]) -> None:
         now = time.monotonic()
         is_last = message.get("step") == message.get("total_steps")
         if now - self.last < MIN_SECONDS_BETWEEN_OBSERVATIONS and not is_last:
             return
         self.last = now
-        numbers = {name: message[name] for name in OBSERVED if message.get(name) is not None}
+        self._observe({name: message[name] for name in OBSERVED if message.get(name) is not None})
+        self.context.log.info(
+            f"step {message.get('step')} of {message.get('total_steps')}: loss {message.get('loss'):.3f}, "
+            f"about {message.get('seconds_left', 0):.0f} s left"
+        )
+
+    def _observe(self, numbers: dict[str, Any]) -> None:
         self.context.log_event(
             dg.AssetObservation(
                 asset_key=self.context.asset_key,
                 partition=self.context.partition_key if self.context.has_partition_key else None,
                 metadata=numbers,
             )
-        )
-        self.context.log.info(
-            f"step {message.get('step')} of {message.get('total_steps')}: loss {message.get('loss'):.3f}, "
-            f"about {message.get('seconds_left', 0):.0f} s left"
         )

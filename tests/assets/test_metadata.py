@@ -1,6 +1,14 @@
 """What the UI shows of an asset."""
 
+import dataclasses
+import time
+from pathlib import Path
+
 import dagster as dg
+import pytest
+
+from r3pp_assets.metadata import materialization
+from r3pp_core.artefact import Manifest
 
 
 def metadata_of(made, *path: str) -> dict:
@@ -31,8 +39,9 @@ def test_the_checkpoint_shows_its_recipe_what_was_changed_and_a_label_preview(ma
 def test_training_is_observed_while_it_runs(made):
     """The loss reaches the asset as observations with numbers, the last step included."""
     records = made.instance.fetch_observations(dg.AssetKey(["checkpoint", "r3"]), limit=100).records
-    steps = [record.event_log_entry.asset_observation.metadata["step"].value for record in records]
-    losses = [record.event_log_entry.asset_observation.metadata["loss"].value for record in records]
+    shown = [record.event_log_entry.asset_observation.metadata for record in records]
+    steps = [metadata["step"].value for metadata in shown]
+    losses = [metadata["loss"].value for metadata in shown if "loss" in metadata]
     assert max(steps) == 4
     assert all(isinstance(loss, float) for loss in losses)
 
@@ -70,3 +79,47 @@ def test_every_asset_says_in_a_sentence_what_is_there_and_what_was_left_out(made
         assert text.startswith("**"), event.asset_key
         assert "left out: " in text
         assert text.endswith(" MB")
+
+
+def test_every_asset_says_how_long_it_took_how_fast_and_what_changed_since_its_last(made):
+    for event in made.result.get_asset_materialization_events():
+        shown = event.materialization.metadata
+        assert shown["wall_s"].value > 0, event.asset_key
+        assert any(name.endswith("_per_s") for name in shown), event.asset_key
+        assert shown["changed_since_last"].value == "the first one", event.asset_key
+
+
+def test_every_asset_links_to_its_code(made):
+    for spec in made.definitions.resolve_all_asset_specs():
+        (link,) = spec.metadata["dagster/code_references"].code_references
+        assert "r3pp_assets/defs" in link.file_path, spec.key
+
+
+def test_validation_is_observed_as_it_comes(made):
+    records = made.instance.fetch_observations(dg.AssetKey(["checkpoint", "r3"]), limit=100).records
+    shown = [record.event_log_entry.asset_observation.metadata for record in records]
+    assert any("val_loss" in metadata for metadata in shown)
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        ({}, "nothing"),
+        ({"config": {"k": 4}}, "config k"),
+        ({"inputs": {"table": "2"}, "content_hash": "3" * 64}, "input table"),
+        ({"code_version": "2"}, "code, version 1 to 2"),
+        ({"content_hash": "3" * 64}, "other content from the same inputs and config"),
+    ],
+)
+def test_what_changed_is_told_by_name(other, said):
+    def one(context: dg.AssetExecutionContext):
+        return materialization(context, manifests.pop(0), Path("somewhere"), time.monotonic())
+
+    first = Manifest("a", "1", "f", "0" * 64, {"k": 3}, {"table": "1"}, {"rows": 2}, {}, {}, {}, {})
+    manifests = [first, dataclasses.replace(first, **other)]
+    asset = dg.asset(one, key="one")
+    with dg.DagsterInstance.ephemeral() as instance:
+        results = [dg.materialize([asset], instance=instance) for _ in range(2)]
+    shown = [result.asset_materializations_for_node("one")[0].metadata for result in results]
+    assert [metadata["changed_since_last"].value for metadata in shown] == ["the first one", said]
+    assert ("rows_per_s" in shown[1]) == (said != "nothing")
