@@ -1,18 +1,20 @@
 """What an evaluation asks, cut into shards of rows: the same pieces whoever answers them and however many do."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from r3pp_core.artefact import Request, content_hash_of, hash_json
 from r3pp_core.evaluation.config import EvaluateConfig
-from r3pp_core.evaluation.rows import choose_rows
+from r3pp_core.evaluation.rows import ChosenRows, choose_rows
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.ingest.ocr_store import ocr_table
 
-CODE_VERSION = "3"  # raise it when the same inputs give other bytes
+CODE_VERSION = "4"  # raise it when the same inputs give other bytes
 SCORING_FIELDS = {"text_overlap"}  # of the config: they change what is computed of an answer, not the answer
+ROW_COUNTS = ("in_table", "without_answer", "asked", "left_out")  # what became of a data set's rows, see count_rows
 PACE_FIELDS = {"batch_size", "shard_rows"}  # how the work is cut, which changes no answer
 
 
@@ -25,7 +27,7 @@ class EvaluationPlan:
     out_dir: Path
     config: EvaluateConfig
     rows: Sequence[dict[str, Any]]
-    num_answerless: int
+    chosen: ChosenRows
     request: Request
 
     @property
@@ -49,6 +51,24 @@ class EvaluationPlan:
         start = number * self.config.shard_rows
         return self.rows[start : start + self.config.shard_rows]
 
+    def count_rows(self, rejected: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """By data set what became of the table's rows: in_table, without_answer (of these), asked, and left_out, those
+        of the asked that were `rejected`, by reason."""
+        asked = Counter(row["dataset"] for row in self.rows)
+        dataset_of = {row["id"]: row["dataset"] for row in self.rows}
+        left_out: dict[str, Counter[str]] = defaultdict(Counter)
+        for line in rejected:
+            left_out[dataset_of[line["id"]]][line["reason"]] += 1
+        return {
+            dataset: {
+                "in_table": num_rows,
+                "without_answer": self.chosen.num_answerless[dataset],
+                "asked": asked[dataset],
+                "left_out": dict(sorted(left_out[dataset].items())),
+            }
+            for dataset, num_rows in sorted(self.chosen.num_in_table.items())
+        }
+
 
 def work_dir(out_dir: Path) -> Path:
     return out_dir / ".work"
@@ -62,8 +82,10 @@ def plan_evaluation(
     subject: Subject, table: Path, image_root: Path, out_dir: Path, config: EvaluateConfig
 ) -> EvaluationPlan:
     """Choose the rows and say what is asked for. Raises R3Error for an unusable table."""
-    rows, num_answerless = choose_rows(table, config.rows_per_dataset, config.seed, unanswered=config.unanswered)
-    rows = sorted(rows, key=lambda row: (len(row["pseudo_text"]), row["image_sha256"], len(row["question"]), row["id"]))
+    chosen = choose_rows(table, config.rows_per_dataset, config.seed, unanswered=config.unanswered)
+    rows = sorted(
+        chosen.rows, key=lambda row: (len(row["pseudo_text"]), row["image_sha256"], len(row["question"]), row["id"])
+    )
     request = Request(
         stage=f"evaluation/{subject.name}",
         code_version=CODE_VERSION,
@@ -76,7 +98,7 @@ def plan_evaluation(
             **_ocr_hashes(image_root, {row["dataset"] for row in rows}),
         },
     )
-    return EvaluationPlan(image_root, out_dir, config, rows, num_answerless, request)
+    return EvaluationPlan(image_root, out_dir, config, rows, chosen, request)
 
 
 def _ocr_hashes(image_root: Path, datasets: Collection[str]) -> dict[str, str]:
