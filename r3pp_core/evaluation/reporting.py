@@ -7,9 +7,8 @@ from typing import Any
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
 from r3pp_core.errors import R3Error
-from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.metric_set import chosen_metrics
-from r3pp_core.evaluation.plan import ROW_COUNTS
+from r3pp_core.evaluation.plan import ROW_COUNTS, config_of
 from r3pp_core.evaluation.report import render_report
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
@@ -36,7 +35,7 @@ def make_report(
     """
     manifests = {folder.name: require_manifest(Target(folder), "r3pp evaluate") for folder in evaluation_dirs}
     _check_agreement(manifests)
-    config = EvaluateConfig.model_validate(next(iter(manifests.values())).config)
+    config = config_of(next(iter(manifests.values())))
     metrics = chosen_metrics(config.text_overlap)
     request = Request(
         stage="report",
@@ -68,9 +67,9 @@ def disagreement(evaluation_dirs: Sequence[Path]) -> str | None:
 
 def _check_agreement(manifests: dict[str, Manifest]) -> None:
     first_name, first = next(iter(manifests.items()))
-    first_config = EvaluateConfig.model_validate(first.config)
+    first_config = config_of(first)
     for name, manifest in manifests.items():
-        config = EvaluateConfig.model_validate(manifest.config)
+        config = config_of(manifest)
         for key in MUST_AGREE:
             value, wanted = getattr(config, key), getattr(first_config, key)
             if value != wanted:

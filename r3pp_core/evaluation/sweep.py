@@ -56,7 +56,9 @@ def evaluate(
     """
     _check_config(config, subject)
     metrics = chosen_metrics(config.text_overlap)
-    plan = plan_evaluation(subject, table, image_root, out_dir, config)
+    is_elsewhere = launch is not None and launch.launcher != "local"
+    dtype = None if is_elsewhere else subject.dtype
+    plan = plan_evaluation(subject, table, image_root, out_dir, config, dtype=dtype)
 
     def answer() -> None:
         if launch is None:
@@ -178,6 +180,8 @@ def signature(subject: Subject, data_hash: str, config: EvaluateConfig, dtype: s
     return {
         "data_hash": data_hash,
         "model_hash": subject.hashes["model"],
+        "backbone_hash": subject.hashes.get("backbone", subject.hashes["model"]),  # the base is its own
+        **{f"{name}_hash": value for name, value in subject.hashes.items() if name.startswith("index_")},
         "prompt": subject.prompt,
         "max_pixels": subject.max_pixels,
         "dtype": dtype,

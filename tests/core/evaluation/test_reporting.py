@@ -46,7 +46,9 @@ def evaluation(tmp_path):
     """`evaluation(name, table, dtype, **config fields)`: a finished evaluation of one arm, as the sweep leaves it."""
 
     def make(name, table="t", dtype="float32", **fields):
-        config = EvaluateConfig(levels=[0.0, 0.8], **fields).model_dump(exclude={"batch_size"})
+        config = EvaluateConfig(levels=[0.0, 0.8], **fields).model_dump(exclude={"batch_size"}) | {
+            "metrics_version": "1"
+        }
         samples = made_samples(name)
 
         def write(staging):

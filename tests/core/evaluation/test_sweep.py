@@ -5,21 +5,25 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageDraw
 
 from r3pp_core import pictures
+from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.evaluation import metric_set, subjects
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.grouping import score_row
-from r3pp_core.evaluation.job import launch_dir
+from r3pp_core.evaluation.job import EvaluationJob, evaluation_job, launch_dir
 from r3pp_core.evaluation.metrics import METRICS
-from r3pp_core.evaluation.plan import plan_evaluation
+from r3pp_core.evaluation.plan import config_of, plan_evaluation
 from r3pp_core.evaluation.reporting import make_report, read_results
 from r3pp_core.evaluation.shards import answer_shards
 from r3pp_core.evaluation.subjects import Places, base_subject, r3_subject
-from r3pp_core.evaluation.sweep import damaged_picture, evaluate
+from r3pp_core.evaluation.sweep import damaged_picture, evaluate, signature
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.run_dir import hold_run_dir, request_stop
@@ -273,6 +277,51 @@ def test_a_data_set_of_the_table_without_a_row_left_is_said(folder, subject, tmp
     assert "<b>infovqa</b> has no row left to score" in page
 
 
+def test_other_metrics_score_finished_answers_anew_without_asking_the_model(
+    swept, folder, subject, tmp_path, monkeypatch
+):
+    out_dir = shutil.copytree(swept[1], tmp_path / "out")
+    monkeypatch.setattr(subject.model, "generate", None)
+    monkeypatch.setattr(metric_set, "METRICS_VERSION", "of tomorrow")
+    said: list[str] = []
+    manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, CONFIG, said.append)
+    assert any("only their scores are made again" in text for text in said)
+    assert read_results(out_dir)["signature"]["metrics_version"] == "of tomorrow"
+    assert config_of(manifest) == config_of(swept[0])
+    make_report([out_dir], folder / "raw", tmp_path / "report")
+
+
+@pytest.mark.parametrize("changed", ["instruction", "system", "dtype"])
+def test_another_prompt_or_number_format_is_another_evaluation(swept, folder, subject, tmp_path, monkeypatch, changed):
+    before = subject.prompt, subject.dtype
+    if changed == "instruction":
+        monkeypatch.setitem(DATASETS, "chartqa", replace(DATASETS["chartqa"], prompt="Answer in rhymes."))
+    elif changed == "system":
+        monkeypatch.setattr(subjects, "SYSTEM", "You are a poet.")
+    else:
+        monkeypatch.setattr(type(subject), "dtype", "bfloat16")
+    assert before != (subject.prompt, subject.dtype)
+    out_dir = shutil.copytree(swept[1], tmp_path / "out")
+    monkeypatch.setattr(subject.model, "generate", None)
+    with pytest.raises(TypeError, match="not callable"):
+        evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, CONFIG)
+
+
+def test_of_answers_from_another_machine_the_number_format_is_not_asked_for(folder, subject, tmp_path):
+    plan = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, dtype=None)
+    assert "dtype" not in plan.request.inputs
+    (job,) = [Path(name) for name in evaluation_job(plan, subject, folder / "val.jsonl").args if name != "--job"]
+    assert EvaluationJob.model_validate_json(job.read_text()).dtype is None
+
+
+def test_backbone_and_indices_are_in_the_signature(subject):
+    assert signature(subject, "t", CONFIG, "float32")["backbone_hash"] == subject.hashes["model"]
+    hashes = {"model": "m", "backbone": "b", "index_text": "i", "index_image": "j"}
+    r3 = SimpleNamespace(hashes=hashes, prompt={}, max_pixels=1)
+    told = signature(r3, "t", CONFIG, "float32")
+    assert {name: told[f"{name}_hash"] for name in hashes} == hashes
+
+
 @pytest.mark.parametrize("fields, force", [({"damage": "text"}, False), ({"seed": 1}, False), ({}, True)])
 def test_answers_to_another_question_are_never_kept(swept, folder, subject, tmp_path, monkeypatch, fields, force):
     out_dir = shutil.copytree(swept[1], tmp_path / "out")
@@ -343,7 +392,10 @@ def test_ranks_that_are_asked_to_stop_end_between_two_shards_and_what_they_answe
 
 
 def test_forcing_keeps_away_from_ranks_that_lost_their_launcher(swept, folder, subject, tmp_path):
-    kept = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG).shards_dir / "000000.jsonl"
+    kept = (
+        plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, dtype=subject.dtype).shards_dir
+        / "000000.jsonl"
+    )
     kept.parent.mkdir(parents=True)
     kept.touch()
     with hold_run_dir(launch_dir(tmp_path)), pytest.raises(R3Error, match="in use by another trainer"):
@@ -353,7 +405,7 @@ def test_forcing_keeps_away_from_ranks_that_lost_their_launcher(swept, folder, s
 
 
 def test_a_shard_that_lacks_an_answer_is_named(swept, folder, subject, tmp_path):
-    plan = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG)
+    plan = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, dtype=subject.dtype)
     answer_shards(plan, subject, print)
     (path,) = plan.shards_dir.iterdir()
     lines = path.read_text().splitlines()
@@ -366,9 +418,9 @@ def test_a_shard_that_lacks_an_answer_is_named(swept, folder, subject, tmp_path)
 
 def test_other_ocr_lines_ask_for_another_evaluation(swept, folder, subject, tmp_path):
     raw = shutil.copytree(folder / "raw", tmp_path / "raw")
-    before = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG).request
+    before = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype).request
     (raw / "chartqa" / "ocr.jsonl").write_text("")
-    after = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG).request
+    after = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype).request
     assert set(after.inputs) - set(before.inputs) == {"ocr_chartqa"}
 
 
