@@ -58,7 +58,8 @@ class Bench:
         return EvaluateConfig.model_validate({**values, **fields})
 
     def plan(self, subject: Subject, config: EvaluateConfig) -> EvaluationPlan:
-        return plan_evaluation(subject, self.paths.merged("val"), self.paths.image_root, self.folder / "x", config)
+        table, folder = self.paths.merged("val"), self.folder / "x"
+        return plan_evaluation(subject, table, self.paths.image_root, folder, config, dtype=subject.dtype)
 
     def seconds(self, subject: Subject, config: EvaluateConfig) -> float:
         """Of a whole evaluation by a subject that may be loaded already."""

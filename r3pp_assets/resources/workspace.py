@@ -10,6 +10,8 @@ from r3pp_core.flags import validated
 from r3pp_core.profiles import PROFILES, SOURCE_HEADING, Profile, profile_named
 from r3pp_core.workspace import Workspace
 
+SAMPLE_PICTURES = 20  # its val has 23 infographics
+
 
 class WorkspaceResource(dg.ConfigurableResource):
     """The workspace's root, the profile, and a local folder of Parquet files that replaces the profile's source."""
@@ -35,6 +37,10 @@ class WorkspaceResource(dg.ConfigurableResource):
 
     @property
     def gate_config(self) -> GateConfig:
-        """On a local source, which may be few rows, and in a smoke test the gate asks for what there is."""
-        few = self.source is not None or self.profile == "smoke"
-        return validated(GateConfig, {**({"min_rows": 1} if few else {}), **self.gate})
+        """On a local source, which may be few rows, and in a smoke test the gate asks for what there is, and so it does
+        of the embedded sample's pictures."""
+        if self.source is not None or self.profile == "smoke":
+            least = {"min_rows": 1, "min_pictures": 1}
+        else:
+            least = {"min_pictures": SAMPLE_PICTURES} if self.profile == "sample" else {}
+        return validated(GateConfig, {**least, **self.gate})

@@ -33,10 +33,12 @@ class EvaluateConfig(SweepConfig):
     max_new_tokens: int = Field(32, ge=1, description="longest answer")
 
     def arms_at(self, level: float) -> list[str]:
-        return [
+        """Each arm once, however often it is named."""
+        arms = [
             *(self.arms if level in self.levels else []),
             *(self.ablations if level in self.ablation_levels else []),
         ]
+        return list(dict.fromkeys(arms))
 
     @property
     def all_levels(self) -> list[float]:

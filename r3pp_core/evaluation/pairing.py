@@ -21,7 +21,7 @@ from r3pp_core.jsonl import read_jsonl
 # Where two evaluations differ in one of these, their questions were not the same, whatever the rows.
 SAME_QUESTIONS = ("damage", "seed")
 # What a model and the base that it is measured against have to be given alike.
-SAME_VIEW = ("prompt", "max_pixels", "decoding")
+SAME_VIEW = ("prompt", "max_pixels", "decoding", "dtype")
 LEADING_ARMS = (R3, BASE)
 
 
@@ -75,7 +75,8 @@ def refuse_other_damage(a: Evaluation, b: Evaluation) -> None:
 
 
 def refuse_other_view(a: Evaluation, b: Evaluation) -> None:
-    """Raise R3Error where one was shown larger pictures, another prompt, or might say more."""
+    """Raise R3Error where one was shown larger pictures, another prompt, might say more, or answered in another number
+    format."""
     _refuse_unlike(a, b, SAME_VIEW, "so that one of them had it easier")
 
 

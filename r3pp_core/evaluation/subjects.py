@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from r3pp_core.artefact import Target, require_manifest
+from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import ARMS, R3Config
-from r3pp_core.model.prompt import PROMPT_VERSION
+from r3pp_core.model.prompt import PROMPT_VERSION, SYSTEM
 
 if TYPE_CHECKING:
     from r3pp_core.evaluation.controls import EvidenceControls
@@ -93,7 +94,13 @@ class Subject:
 
     @property
     def prompt(self) -> dict[str, Any]:
-        return {"version": PROMPT_VERSION, **self.config.prompt.model_dump()}
+        """All words that it is asked with, but for those of its rows."""
+        return {
+            "version": PROMPT_VERSION,
+            "system": SYSTEM,
+            "instructions": {name: spec.prompt for name, spec in DATASETS.items()},
+            **self.config.prompt.model_dump(),
+        }
 
     def preparer(self, image_root: Path, damage: str, seed: int) -> "Preparer":
         from r3pp_core.corruption.simulator import CorruptionConfig

@@ -42,10 +42,15 @@ def context_blocks(ocr_text: str | None, evidence: Sequence[str], config: Prompt
     """What the prompt says before the question, block by block; possibly nothing."""
     parts = []
     if ocr_text is not None and config.max_ocr_chars:
-        parts.append(f"{OCR_HEADING} {one_line(ocr_text)[: config.max_ocr_chars]}")
+        parts.append(f"{OCR_HEADING} {shown_ocr_text(ocr_text, config)}")
     if context := evidence_text(evidence, config.max_context_chars):
         parts.append(f"{EVIDENCE_HEADING}\n{context}")
     return parts
+
+
+def shown_ocr_text(ocr_text: str, config: PromptConfig) -> str:
+    """As much of it as the prompt holds."""
+    return one_line(ocr_text)[: config.max_ocr_chars]
 
 
 def one_line(text: str) -> str:

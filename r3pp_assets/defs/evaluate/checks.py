@@ -33,11 +33,12 @@ def evaluation_checks(name: str) -> list[dg.AssetChecksDefinition]:
         asset=key,
         name="enough_rows",
         blocking=True,
-        description=f"Every score stands on at least {GATE.min_rows} rows (on a local source: on at least one).",
+        description=f"Every score stands on at least {GATE.min_rows} rows and {GATE.min_pictures} pictures (on a local "
+        "source: on at least one).",
     )
     def enough_rows(workspace: WorkspaceResource) -> dg.AssetCheckResult:
         results = read_results(workspace.paths.results_dir(name))
-        return problems_result(size_problems(results, workspace.gate_config.min_rows), "scores on too few rows")
+        return problems_result(size_problems(results, workspace.gate_config), "scores on too few rows")
 
     return [score_bounds, enough_rows]
 
