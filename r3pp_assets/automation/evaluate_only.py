@@ -43,7 +43,7 @@ class EvaluateOnlyConfig(EvaluateAssetConfig):
     arms: list[ArmName] = Field(["r3"], min_length=1, description="r3 and its ablations and controls, at every level")
 
 
-@dg.op(description="Asks the model at every damage level and writes samples and scores to results/<name>.")
+@dg.op(pool="gpu", description="Asks the model at every damage level and writes samples and scores to results/<name>.")
 def evaluate_checkpoint(
     context: dg.OpExecutionContext,
     config: EvaluateOnlyConfig,

@@ -46,6 +46,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         owners=["team:models"],
         code_version=CODE_VERSION,
         automation_condition=ON_CHANGE,
+        pool="gpu",  # `device` may say so
         description=PURPOSE[kind] + " One entry per unique picture.",
     )
     def index(

@@ -31,6 +31,7 @@ class NeighboursAssetConfig(NeighboursConfig, dg.Config):
     owners=["team:models"],
     code_version=stage.CODE_VERSION,
     automation_condition=ON_CHANGE,
+    pool="gpu",  # `device` may say so
 )
 def index_neighbours(
     context: dg.AssetExecutionContext, config: NeighboursAssetConfig, workspace: WorkspaceResource
