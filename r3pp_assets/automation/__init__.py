@@ -11,6 +11,7 @@ def automation() -> dg.Definitions:
     from r3pp_assets.automation.jobs import JOBS, PRODUCTION_LINE
     from r3pp_assets.automation.sources import new_revisions, watch_source
     from r3pp_assets.automation.weekly import weekly_retraining
+    from r3pp_assets.failures import GOES_ON
     from r3pp_assets.resources.environment import tick_s
 
     with warnings.catch_warnings():
@@ -22,6 +23,7 @@ def automation() -> dg.Definitions:
             default_status=dg.DefaultSensorStatus.STOPPED,
             minimum_interval_seconds=tick_s(),
             use_user_code_server=True,
+            run_tags=GOES_ON,
             description="Makes every asset of the production line whose inputs or code changed, up to the gate. Off "
             "until turned on.",
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from r3pp_assets.failures import GOES_ON
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.artefact import hash_json
 from r3pp_core.datasets.registry import DATASETS
@@ -74,7 +75,7 @@ def _taken_in(workspace: WorkspaceResource, dataset: str, state: str, times: int
     yield dg.RunRequest(
         run_key=f"{dataset} {times} {hash_json(state)[:16]}",
         asset_selection=[key],
-        tags={"r3pp/why": f"files of {dataset} changed"},
+        tags={"r3pp/why": f"files of {dataset} changed", **GOES_ON},
     )
 
 
@@ -127,7 +128,7 @@ def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
                     run_key=f"{place.name} {place.newest} {times}",
                     asset_selection=[key],
                     run_config={"ops": {f"{place.group}__{place.asset}": {"config": {"force": True}}}},
-                    tags={"r3pp/why": f"{place.repo} moved to {place.newest[:12]}", TAKES_IN: place.name},
+                    tags={"r3pp/why": f"{place.repo} moved to {place.newest[:12]}", TAKES_IN: place.name, **GOES_ON},
                 )
             )
         told_of[place.name] = {"newest": place.newest, "times": times}

@@ -1,11 +1,12 @@
 """The launcher as a resource: runs a job through r3pp_core.launch and shows its messages while it runs."""
 
 import time
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_core.flags import validated
 from r3pp_core.launch import Job, JobResult, LaunchConfig, launcher_for
 from r3pp_core.launch.gpus import default_num_processes
@@ -16,19 +17,22 @@ USE_LAUNCHER = "done by the launcher's ranks, not by this process; empty: where 
 MIN_SECONDS_BETWEEN_OBSERVATIONS = 5.0
 
 
+@refused_at_launch(lambda launcher: launcher.launch_config())
 class LauncherResource(dg.ConfigurableResource):
     """How processes are started. One process goes through torchrun too, so that one and eight take the same path."""
 
-    launcher: str = Field(default="local", description="local or slurm")
-    starter: str = Field(default="torchrun", description="torchrun or deepspeed")
+    launcher: Literal["local", "slurm"] = Field(default="local", description="where: this machine, or a cluster")
+    starter: Literal["torchrun", "deepspeed"] = Field(default="torchrun", description="what starts the ranks")
     num_processes: int | None = Field(
-        default=None, description="processes on a machine; empty: one, or one a GPU for a sharded backend"
+        default=None, ge=1, description="processes on a machine; empty: one, or one a GPU for a sharded backend"
     )
-    gpus: list[int] | None = Field(default=None, description="indices of the GPUs that may be used; empty: all")
+    gpus: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None, min_length=1, description="indices, from 0, of the GPUs that may be used; empty: all"
+    )
     stop_grace_s: float | None = Field(
-        default=None, description="time to save a checkpoint after a stop request, seconds; empty: from the plan"
+        default=None, ge=0, description="time to save a checkpoint after a stop request, seconds; empty: from the plan"
     )
-    poll_s: float = Field(default=0.5, description="seconds between two looks at the job's messages")
+    poll_s: float = Field(default=0.5, gt=0, description="seconds between two looks at the job's messages")
     env: dict[str, str] = Field(default={}, description="added to the job's environment")
     slurm: dict[str, Any] = Field(default={}, description="fields of SlurmConfig, for the launcher of that name")
 

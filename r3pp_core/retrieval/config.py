@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+DEVICE = r"^(cpu|cuda(:\d+)?)$"
+
 
 class IndexConfig(BaseModel):
     """How an index is built.
@@ -19,6 +21,6 @@ class IndexConfig(BaseModel):
     max_index_bytes: int = Field(2 << 30, ge=1, description="memory that an index chosen by auto may take")
     batch_size: int = Field(32, ge=1, description="pictures or texts that are encoded at once")
     shard_entries: int = Field(4096, ge=1, description="entries that are encoded, and kept after a crash, together")
-    seed: int = 0
-    num_recall_queries: int = Field(default=200, ge=1)
-    device: str = "cpu"
+    seed: int = Field(0, ge=0, description="seed of the queries that measure the recall")
+    num_recall_queries: int = Field(200, ge=1, description="queries that measure the recall against exact search")
+    device: str = Field("cpu", pattern=DEVICE, description="where the encoder runs: cpu, cuda or cuda:<n>")

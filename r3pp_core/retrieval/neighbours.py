@@ -19,6 +19,7 @@ from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted, silent
 from r3pp_core.retrieval.checks import self_hit_problems
+from r3pp_core.retrieval.config import DEVICE
 from r3pp_core.retrieval.encoders import load_text_encoder
 from r3pp_core.retrieval.search import NO_HIT, Hits, Index, query_text, require_files, softmax_weights
 
@@ -36,7 +37,7 @@ class NeighboursConfig(BaseModel):
     k: int = Field(10, ge=1, description="neighbours kept of each kind")
     max_query_chars: int = Field(1000, ge=1, description="text queries (question, picture text) are cut here")
     batch_size: int = Field(32, ge=1, description="queries that are encoded at once")
-    device: str = Field("cpu", description="where the text encoder runs")
+    device: str = Field("cpu", pattern=DEVICE, description="where the text encoder runs: cpu, cuda or cuda:<n>")
 
 
 def build_neighbours(

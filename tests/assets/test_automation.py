@@ -19,7 +19,7 @@ from r3pp_assets.automation.weekly import told, weekly_retraining
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_assets.staleness import NOT_PASSED
-from r3pp_core.errors import R3Error
+from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.ingest import revisions
 from r3pp_core.ingest.revisions import Place
 
@@ -37,6 +37,17 @@ def test_everything_but_the_jobs_is_off_until_it_is_turned_on(made):
     jobs = {"ingest", "index", "train", "evaluate", "full", "promote", "rollback", "evaluate_only"}
     assert jobs <= {job.name for job in repository.get_all_jobs()}
     assert all(thing.description for thing in [*repository.schedule_defs, *repository.sensor_defs])
+
+
+def test_only_what_trains_or_starts_by_itself_goes_on_when_its_process_is_lost(made, watch):
+    repository = made.definitions.get_repository_def()
+    goes_on = {job.name for job in repository.get_all_jobs() if job.tags.get("dagster/max_retries")}
+    assert goes_on == {"train", "full", "control", "proof"}
+    assert repository.get_sensor_def("retraining_on_change").run_tags["dagster/max_retries"] == "2"
+    watch(), watch()
+    next((watch.folder / "infovqa" / "data").glob("train*.parquet")).unlink()
+    watch()
+    assert watch().run_requests[0].tags["dagster/max_retries"] == "2"
 
 
 @pytest.fixture
@@ -374,10 +385,10 @@ def test_one_checkpoint_is_evaluated_beside_the_line(broken):
     before = (broken.paths.results_dir("r3") / "manifest.json").read_bytes()
     assert run().success
     assert (broken.paths.results_dir("by_hand") / "results.json").is_file()
-    for changes, words in (({"name": "r3"}, "cannot name results"), ({"checkpoint": "nowhere"}, "holds no model")):
-        result = run(**changes)
-        (failure,) = [event for event in result.all_events if event.is_step_failure]
-        assert words in failure.step_failure_data.error.message
+    with pytest.raises(UsageError, match="cannot name results"):
+        run(name="r3")
+    (failure,) = [event for event in run(checkpoint="nowhere").all_events if event.is_step_failure]
+    assert "holds no model" in failure.step_failure_data.error.message
     assert (broken.paths.results_dir("r3") / "manifest.json").read_bytes() == before
 
 

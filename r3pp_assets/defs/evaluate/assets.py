@@ -2,15 +2,17 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from dagster._core.storage.tags import RETRY_NUMBER_TAG
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from r3pp_assets.conditions import ON_CHANGE, RETRAINED
 from r3pp_assets.defs.evaluate.tables import curves_markdown, report_numbers, results_table
+from r3pp_assets.defs.experiment.partitions import NAME
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import empty_means, refused_at_launch
 from r3pp_assets.metadata import Context, disk_use, materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
@@ -43,17 +45,17 @@ R3_MODEL = dg.AssetKey(["model", "r3"])
 
 
 def of_the_profile(name: str) -> Any:
-    """A field of EvaluateConfig that may stay empty."""
-    return Field(None, description=f"{EvaluateConfig.model_fields[name].description}; empty: the profile's")
+    return empty_means("profile", EvaluateConfig.model_fields[name])
 
 
+@refused_at_launch()
 class EvaluateAssetConfig(SweepConfig, dg.Config):
     """What is evaluated. Base and R3 must be given the same, or the report refuses to compare them."""
 
     # Not EvaluateConfig itself: the asset names the arms, and there an empty rows_per_dataset means all rows.
-    split: str = Field("val", description="the table that is asked: val or test")
+    split: Literal["val", "test"] = Field("val", description="the table that is asked")
     all_rows: bool = Field(False, description="every row of the table, whatever rows_per_dataset says")
-    rows_per_dataset: int | None = Field(None, description="stratified by picture; empty: the profile's")
+    rows_per_dataset: int | None = of_the_profile("rows_per_dataset")
     ablation_levels: list[float] | None = of_the_profile("ablation_levels")
     max_new_tokens: int | None = of_the_profile("max_new_tokens")
     use_launcher: bool | None = Field(None, description=USE_LAUNCHER)
@@ -238,14 +240,23 @@ def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> d
         return materialization(context, manifest, out_dir / "report.html", started, shown)
 
 
+@refused_at_launch()
 class ChampionConfig(dg.Config):
     """Which model is put to the gate, or that an earlier champion comes back."""
 
-    candidate: str | None = Field(None, description="an experiment's name; empty: the production model")
+    candidate: str | None = Field(
+        None, pattern=f"^{NAME}$", description="an experiment's name; empty: the production model"
+    )
     again: bool = Field(False, description="let a model pass that was rolled back from")
     roll_back: bool = Field(False, description="no promotion: an earlier champion becomes the champion again")
-    roll_back_to: int | None = Field(None, description="its number; empty: the newest other model")
+    roll_back_to: int | None = Field(None, ge=1, description="its number; empty: the newest other model")
     reason: str = Field("", description="why it is rolled back; the champion's card says it")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "ChampionConfig":
+        if self.roll_back_to is not None and not self.roll_back:
+            raise ValueError("roll_back_to is for roll_back, which is off")
+        return self
 
 
 def candidate_of(paths: Workspace, name: str) -> "Candidate":

@@ -60,6 +60,7 @@ def experiment_checkpoint(
     kinds={"safetensors"},
     owners=["team:models"],
     code_version=export_stage.CODE_VERSION,
+    pool="gpu",
 )
 def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The experiment's checkpoint as one folder in the Hub's layout."""

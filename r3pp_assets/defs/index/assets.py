@@ -5,11 +5,13 @@ from pydantic import Field
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.retrieval.build import build_index
 from r3pp_core.retrieval.config import IndexConfig
+from r3pp_core.retrieval.index_type import EXACT_TYPE
 from r3pp_core.retrieval.plan import CODE_VERSION
 
 ENCODER_OF = {"text": "minilm", "image": "clip"}
@@ -19,6 +21,14 @@ PURPOSE = {
 }
 
 
+def require_known_type(config: "IndexAssetConfig") -> None:
+    if config.index_type != EXACT_TYPE or config.search_parameters:
+        from r3pp_core.retrieval.faiss_index import require_known
+
+        require_known(config.index_type, config.search_parameters)
+
+
+@refused_at_launch(require_known_type)
 class IndexAssetConfig(IndexConfig, dg.Config):
     """The kind of FAISS index, and how it is built."""
 
@@ -36,6 +46,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         owners=["team:models"],
         code_version=CODE_VERSION,
         automation_condition=ON_CHANGE,
+        pool="gpu",  # `device` may say so
         description=PURPOSE[kind] + " One entry per unique picture.",
     )
     def index(

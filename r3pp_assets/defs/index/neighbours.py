@@ -4,6 +4,7 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.retrieval import neighbours as stage
@@ -12,6 +13,7 @@ from r3pp_core.retrieval.neighbours import FOLDER, NeighboursConfig, build_neigh
 KEY = dg.AssetKey(["index", "neighbours"])
 
 
+@refused_at_launch()
 class NeighboursAssetConfig(NeighboursConfig, dg.Config):
     """How many neighbours are kept, and of which queries."""
 
@@ -29,6 +31,7 @@ class NeighboursAssetConfig(NeighboursConfig, dg.Config):
     owners=["team:models"],
     code_version=stage.CODE_VERSION,
     automation_condition=ON_CHANGE,
+    pool="gpu",  # `device` may say so
 )
 def index_neighbours(
     context: dg.AssetExecutionContext, config: NeighboursAssetConfig, workspace: WorkspaceResource

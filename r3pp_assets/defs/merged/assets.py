@@ -4,6 +4,7 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.lineage import merged_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.pictures import contact_sheet_markdown
@@ -21,6 +22,7 @@ PURPOSE = {
 }
 
 
+@refused_at_launch()
 class MergeAssetConfig(MergeConfig, dg.Config):
     """Which tables make which split; give all three splits the same, since each is kept apart from the others'."""
 

@@ -5,6 +5,7 @@ from pydantic import Field
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.lineage import ocr_lineage
 from r3pp_assets.metadata import materialization, preview
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
@@ -16,6 +17,7 @@ from r3pp_core.ingest.ocr import ocr_path, run_ocr
 from r3pp_core.ingest.ocr_shard import OcrConfig
 
 
+@refused_at_launch()
 class OcrAssetConfig(OcrConfig, dg.Config):
     """How pictures are read."""
 

@@ -4,6 +4,7 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.lineage import unified_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.profiles import profile_metadata
@@ -15,6 +16,7 @@ from r3pp_core.ingest.schema import UnifiedRow
 from r3pp_core.ingest.unify import UnifyConfig, unified_table, unify
 
 
+@refused_at_launch()
 class UnifyAssetConfig(UnifyConfig, dg.Config):
     """Where the pictures' text comes from."""
 
