@@ -115,6 +115,7 @@ def train_run(
 
 
 def loss_plot(metrics: Path) -> dict[str, dg.MarkdownMetadataValue]:
+    from r3pp_core.training.curves import loss_curve
 
     png = loss_curve(metrics)
     return {"loss_curve": inline_png(png, "training and validation loss by step")} if png else {}
