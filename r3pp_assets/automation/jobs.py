@@ -15,6 +15,12 @@ JOBS = [
     dg.define_asset_job("train", TRAIN, description="Train and export the production model."),
     dg.define_asset_job("evaluate", EVALUATE, description="Evaluate, report and pass the gate."),
     dg.define_asset_job("full", PRODUCTION_LINE, description="Everything, from the sources to the champion."),
+    dg.define_asset_job(
+        "retrain",
+        PRODUCTION_LINE,
+        config={"ops": {"checkpoint__r3": {"config": {"force": True}}}},
+        description="`full`, forced: trains from the start although nothing changed, and what that leads to.",
+    ),
     dg.define_asset_job("control", CONTROL, description="Train and evaluate what R3's gain is measured against."),
     dg.define_asset_job("proof", PRODUCTION_LINE | CONTROL, description="`full`, and the control for the report."),
     dg.define_asset_job(
