@@ -20,6 +20,13 @@ JOBS = [
         "full", PRODUCTION_LINE, tags=GOES_ON, description="Everything, from the sources to the champion."
     ),
     dg.define_asset_job(
+        "retrain",
+        PRODUCTION_LINE,
+        tags=GOES_ON,
+        config={"ops": {"checkpoint__r3": {"config": {"force": True}}}},
+        description="`full`, forced: trains from the start although nothing changed, and what that leads to.",
+    ),
+    dg.define_asset_job(
         "control", CONTROL, tags=GOES_ON, description="Train and evaluate what R3's gain is measured against."
     ),
     dg.define_asset_job(
