@@ -94,8 +94,7 @@ def _dataset_view(results: Mapping[str, Any], name: str) -> dict[str, Any]:
     main = [arm for arm in plots.ARM_TITLES if arm in arms]
     ablations = sorted(set(arms) - set(plots.ARM_TITLES))
     ablation_levels = [level for level in levels if any(level in arms[arm] for arm in ablations)]
-    top = max(ablation_levels, key=float, default=None)
-    has_operators = any(results["operators"][name].get(arm) for arm in (BASE, R3))
+    drawn = {kind: _png_address(png) for kind, png in plots.dataset_plots(results, name).items()}
     return {
         "name": name,
         "metric": results["primary"][name],
@@ -104,10 +103,10 @@ def _dataset_view(results: Mapping[str, Any], name: str) -> dict[str, Any]:
         "main": main,
         "ablations": ablations,
         "ablation_levels": ablation_levels,
-        "curves": _png_address(plots.robustness_curves(results, name)),
-        "ablation_plot": _png_address(plots.ablation_bars(results, name, top)) if top is not None else None,
-        "ablation_plot_level": top,
-        "operator_plot": _png_address(plots.operator_bars(results, name)) if has_operators else None,
+        "curves": drawn["curves"],
+        "ablation_plot": drawn.get("ablations"),
+        "ablation_plot_level": plots.ablation_level(results, name),
+        "operator_plot": drawn.get("operators"),
     }
 
 

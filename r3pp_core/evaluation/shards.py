@@ -166,11 +166,17 @@ class _Asking:
         answers = self.subject.answer(prepared, arm, self.config.max_new_tokens)
         for row, answer in zip(prepared, answers, strict=True):
             yield sample(row, arm, answer, self.subject.config.prompt)
+        is_first = self.num_done == 0
         self.num_done += len(prepared)
         now = time.monotonic()
-        if now - self.last_said > SAY_EVERY_S:
+        rate = self.num_done / (now - self.start)
+        if is_first:
+            self.progress(
+                f"{self.what}: {self.num_generations} answers, about {self.num_generations / rate:.0f} s "
+                f"at the pace of the first {self.num_done}"
+            )
+        elif now - self.last_said > SAY_EVERY_S:
             self.last_said = now
-            rate = self.num_done / (now - self.start)
             left = (self.num_generations - self.num_done) / rate
             self.progress(
                 f"{self.what}: {self.num_done} of {self.num_generations} answers, {rate:.0f}/s, about {left:.0f} s left"

@@ -1,6 +1,7 @@
 """What the UI shows of an asset."""
 
 import dataclasses
+import re
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from r3pp_assets.metadata import materialization
 from r3pp_core.artefact import Manifest
+from r3pp_core.datasets.registry import DATASETS
 
 
 def metadata_of(made, *path: str) -> dict:
@@ -58,6 +60,16 @@ def test_the_report_is_one_page_that_asks_the_network_for_nothing(made):
     assert "smoke test: a few steps" in page
     assert 'src="http' not in page
     assert "<script src" not in page
+
+
+def test_the_report_shows_every_plot_of_its_page_inline(made):
+    shown = metadata_of(made, "report")
+    page = (made.paths.results_dir("report") / "report.html").read_text()
+    names = [f"{kind}_{name}" for kind in ("robustness", "ablations", "operators") for name in DATASETS]
+    pictures = [re.search(r"data:image/png;base64,[^)]+", shown[name]) for name in [*names, "reliability"]]
+    assert all(picture and picture[0] in page for picture in pictures)
+    assert len(pictures) == page.count("data:image/png;base64,")
+    assert sum(len(picture[0]) for picture in pictures) < 1_200_000, "all of them are in one event"
 
 
 def test_the_champion_is_a_copy_of_the_model_that_passed(made):

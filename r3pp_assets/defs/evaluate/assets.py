@@ -9,7 +9,7 @@ from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from pydantic import Field, model_validator
 
 from r3pp_assets.conditions import ON_CHANGE, RETRAINED
-from r3pp_assets.defs.evaluate.tables import curves_markdown, report_numbers, results_table
+from r3pp_assets.defs.evaluate.tables import plots_markdown, report_numbers, results_table
 from r3pp_assets.defs.experiment.partitions import NAME
 from r3pp_assets.failures import user_errors
 from r3pp_assets.launchpad import empty_means, refused_at_launch
@@ -236,7 +236,7 @@ def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> d
                 folders.append(control)
         manifest = report_stage.make_report(folders, paths.image_root, out_dir, workspace.heading, context.log.info)
         results = report_stage.read_results(out_dir)
-        shown = {"scores": results_table(results), **report_numbers(results), **curves_markdown(results)}
+        shown = {"scores": results_table(results), **report_numbers(results), **plots_markdown(results)}
         return materialization(context, manifest, out_dir / "report.html", started, shown)
 
 

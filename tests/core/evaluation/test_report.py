@@ -193,6 +193,47 @@ def test_ablation_bars_are_a_small_png():
     assert len(png) < 100_000
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were drawn, in the place of their bytes."""
+    drawn = []
+    monkeypatch.setattr(plots, "_png", lambda figure: drawn.append(figure) or b"")
+    return drawn
+
+
+@pytest.fixture
+def wide():
+    """Results with a picture for each question: the halves of made_samples' pictures agree, so that nothing varies."""
+    return score_samples([sample | {"image_sha256": sample["id"]} for sample in made_samples()], PRIMARY)
+
+
+def test_the_bands_of_the_curves_are_the_intervals(figures, wide):
+    plots.robustness_curves(wide, "chartqa")
+    bands = figures[0].axes[0].collections
+    for band, arm in zip(bands, ("base", "r3"), strict=True):
+        corners = {tuple(corner) for corner in band.get_paths()[0].vertices.round(6).tolist()}
+        for level, entry in wide["results"]["chartqa"][arm].items():
+            interval = entry["metrics"]["relaxed_accuracy"]
+            for side in ("low", "high"):
+                assert (float(level), round(100 * interval[side], 6)) in corners
+
+
+@pytest.mark.parametrize("kind", ["ablations", "operators"])
+def test_the_whiskers_of_the_bars_are_the_intervals(figures, wide, kind):
+    if kind == "ablations":
+        plots.ablation_bars(wide, "chartqa", "0.8")
+        shown = [by_level["0.8"]["metrics"]["relaxed_accuracy"] for by_level in wide["results"]["chartqa"].values()]
+    else:
+        plots.operator_bars(wide, "chartqa")
+        shown = [wide["operators"]["chartqa"][arm]["gaussian_blur"] for arm in ("base", "r3")]
+    whiskers = [segment for lines in figures[0].axes[0].collections for segment in lines.get_segments()]
+    drawn = sorted((segment[0][0], segment[1][0]) for segment in whiskers)
+    assert drawn == [
+        pytest.approx((100 * low, 100 * high)) for low, high in sorted((x["low"], x["high"]) for x in shown)
+    ]
+    assert all(low < high for low, high in drawn)
+
+
 def test_plots_leave_pyplot_alone():
     import sys
 

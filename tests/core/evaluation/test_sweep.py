@@ -471,12 +471,14 @@ def test_a_sweep_that_cannot_be_asked_is_a_usage_error(folder, subject, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_the_damaged_picture_is_drawn_again_as_the_model_saw_it(swept, folder):
+def test_the_damaged_picture_is_drawn_again_as_the_model_saw_it(swept, folder, subject):
     draw = damaged_picture(folder / "raw", CONFIG)
+    preparer = subject.preparer(folder / "raw", CONFIG.damage, CONFIG.seed)
+    rows = {row["id"]: row for row in read_jsonl(folder / "val.jsonl")}
     clean, *_, damaged = read_jsonl(swept[1] / "samples.jsonl")
-    with Image.open(folder / "raw" / clean["image_path"]) as stored:
-        assert draw(clean).tobytes() == stored.tobytes()
-    assert draw(damaged).tobytes() == draw(damaged).tobytes()
+    for sample in (clean, damaged):
+        seen = preparer.damage(rows[sample["id"]], sample["level"]).picture
+        assert draw(sample).tobytes() == seen.tobytes()
     assert draw(damaged).tobytes() != draw({**damaged, "level": 0.0}).tobytes()
 
 
