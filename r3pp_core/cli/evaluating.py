@@ -103,7 +103,7 @@ def run_evaluate(args: Namespace) -> None:
     base_config = config.model_copy(update={"arms": list(BASE_ARMS), "ablations": []})
     control_config = base_config.model_copy(update={"arms": list(CONTROL_ARMS)})
     plans = {
-        one.name: plan_evaluation(one, *tables, args.out_dir / one.name, its_config)
+        one.name: plan_evaluation(one, *tables, args.out_dir / one.name, its_config, dtype=None)
         for one, its_config in ((subject, config), (base, base_config), (control, control_config))
         if one is not None
     }
