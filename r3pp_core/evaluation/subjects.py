@@ -93,7 +93,7 @@ class Subject:
 
     @property
     def prompt(self) -> dict[str, Any]:
-        return {"version": PROMPT_VERSION, **self.config.prompt.model_dump()}
+        return {"version": PROMPT_VERSION, **self.config.prompt.said}
 
     def preparer(self, image_root: Path, damage: str, seed: int) -> "Preparer":
         from r3pp_core.corruption.simulator import CorruptionConfig
