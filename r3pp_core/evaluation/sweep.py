@@ -15,6 +15,7 @@ from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, is_who
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.job import evaluation_job, launch_dir
 from r3pp_core.evaluation.metric_set import chosen_metrics
 from r3pp_core.evaluation.plan import EvaluationPlan, plan_evaluation, without_scoring
@@ -74,6 +75,7 @@ def evaluate(
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         for name in write_submissions(read_jsonl(staging / "samples.jsonl"), staging):
             progress(f"{plan.request.stage}: predictions to submit are in {out_dir / name}")
+        write_environment(out_dir)
         return outcome
 
     def tidy() -> None:
