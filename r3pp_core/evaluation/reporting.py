@@ -7,6 +7,7 @@ from typing import Any
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
 from r3pp_core.errors import R3Error
+from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.metric_set import chosen_metrics
 from r3pp_core.evaluation.plan import ROW_COUNTS, config_of
 from r3pp_core.evaluation.report import render_report
@@ -51,6 +52,7 @@ def make_report(
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         page = render_report(results, samples, image_root, heading, damaged_picture(image_root, config))
         (staging / "report.html").write_text(page, encoding="utf-8")
+        write_environment(out_dir)
         return Outcome(counts={"samples": len(samples)})
 
     return build(Target(out_dir), request, make, force=force, progress=progress)

@@ -1,8 +1,8 @@
 """From samples (one dict a row, as `predict` writes them) to results: scores, comparisons, signatures.
 
-The layout follows lm-evaluation-harness' results.json (results, versions, higher_is_better, n-samples) with
-data set, arm and level as nested keys. Predictions are final when they come here: nothing in this module
-edits one.
+The top keys are named as in lm-evaluation-harness' results.json (results, versions, higher_is_better, n-samples);
+below them data set, arm and level are nested, where it has flat tasks. Predictions are final when they come here:
+nothing in this module edits one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -95,11 +95,12 @@ class Subject:
     @property
     def prompt(self) -> dict[str, Any]:
         """All words that it is asked with, but for those of its rows."""
+        own = self.config.prompt
         return {
             "version": PROMPT_VERSION,
-            "system": SYSTEM,
-            "instructions": {name: spec.prompt for name, spec in DATASETS.items()},
-            **self.config.prompt.model_dump(),
+            **own.model_dump(),
+            "system": own.system or SYSTEM,
+            "instructions": {name: own.instructions.get(name, spec.prompt) for name, spec in DATASETS.items()},
         }
 
     def preparer(self, image_root: Path, damage: str, seed: int) -> "Preparer":

@@ -15,6 +15,7 @@ from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, is_who
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.grouping import has_non_finite, score_row
 from r3pp_core.evaluation.job import evaluation_job, launch_dir
 from r3pp_core.evaluation.metric_set import MetricSet, chosen_metrics
@@ -82,6 +83,7 @@ def evaluate(
         _add_scores(samples, metrics)
         for name in write_submissions(read_jsonl(staging / "samples.jsonl"), staging):
             progress(f"{plan.request.stage}: predictions to submit are in {out_dir / name}")
+        write_environment(out_dir)
         return outcome
 
     def tidy() -> None:

@@ -71,7 +71,14 @@ def evidence_text(evidence: Sequence[str], max_chars: int) -> str:
     return "\n".join(lines)
 
 
-def encode(tokenizer: Any, text: str, answer: str | None, num_soft_tokens: int, num_image_tokens: int) -> EncodedPrompt:
+def encode(
+    tokenizer: Any,
+    text: str,
+    answer: str | None,
+    num_soft_tokens: int,
+    num_image_tokens: int,
+    system: str = SYSTEM,
+) -> EncodedPrompt:
     """System turn, user turn (placeholders, picture, text), the assistant's opening: as Qwen's template writes them."""
     special = tokenizer.convert_tokens_to_ids
     start, end = special("<|im_start|>"), special("<|im_end|>")
@@ -79,7 +86,7 @@ def encode(tokenizer: Any, text: str, answer: str | None, num_soft_tokens: int, 
     if num_image_tokens:
         user += [special("<|vision_start|>"), *[special("<|image_pad|>")] * num_image_tokens, special("<|vision_end|>")]
     newline = plain_ids(tokenizer, "\n")
-    prompt = [start, *plain_ids(tokenizer, f"system\n{SYSTEM}"), end, *newline]
+    prompt = [start, *plain_ids(tokenizer, f"system\n{system}"), end, *newline]
     prompt += [start, *plain_ids(tokenizer, "user\n"), *user, *plain_ids(tokenizer, text), end, *newline]
     prompt += [start, *plain_ids(tokenizer, "assistant\n")]
     return EncodedPrompt(prompt, [] if answer is None else [*plain_ids(tokenizer, answer), end])

@@ -1,5 +1,5 @@
-"""How the small backbone and the small CLIP are pre-trained. Defaults are the newest recipes; with which one the packaged
-weights were made stands in their cards (docs/experiments.md)."""
+"""How the small backbone and the small CLIP are pre-trained. Defaults are the newest recipes; which one made the packaged
+weights stands in their cards (docs/experiments.md)."""
 
 from typing import Literal
 

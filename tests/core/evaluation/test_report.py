@@ -102,7 +102,17 @@ def test_the_page_has_its_sections_tables_and_signature(image_root):
     samples = made_samples()
     results = score_samples(samples, PRIMARY, signature={"model_hash": {"r3": "c0ffee"}, "max_pixels": 65536})
     page = Page(render_report(results, samples, image_root))
-    for words in ("Robustness", "Scores", "Ablations", "By kind of damage", "Cases", "c0ffee", "65536", "no gate"):
+    for words in (
+        "Robustness",
+        "not corrected for their number",
+        "Scores",
+        "Ablations",
+        "By kind of damage",
+        "Cases",
+        "c0ffee",
+        "65536",
+        "no gate",
+    ):
         assert words in page.text
     assert "+0.0 [" in page.text  # base and R3 are right equally often
     assert page.text.count("augmented") > 0

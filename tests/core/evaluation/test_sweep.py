@@ -170,6 +170,8 @@ def test_a_second_sweep_does_nothing(swept, folder, subject):
     again = evaluate(subject, folder / "val.jsonl", folder / "raw", swept[1], CONFIG, said.append)
     assert again == swept[0]
     assert "nothing to do" in said[-1]
+    assert (swept[1] / "environment.json").is_file()
+    assert "environment.json" not in again.files
 
 
 def test_the_batch_size_changes_neither_the_answers_nor_the_artefact(swept, folder, subject, tmp_path):
