@@ -16,7 +16,7 @@ from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, silent
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 # A difference in one of these makes two evaluations incomparable.
 MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed", "unanswered", "text_overlap")
 
