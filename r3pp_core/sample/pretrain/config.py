@@ -1,5 +1,5 @@
-"""How the small backbone and the small CLIP are pre-trained. Defaults are the newest recipes; which one made the packaged
-weights stands in their cards (docs/experiments.md)."""
+"""How the small backbone and the small CLIP are pre-trained. Defaults are the newest recipes; the cards of the
+packaged weights say which one made them (docs/experiments.md)."""
 
 from typing import Literal
 
