@@ -85,22 +85,19 @@ def _last_metadata(context: Context) -> Mapping[str, Any] | None:
     """What the last materialization of this asset (and partition) showed, None where there is none."""
     if not isinstance(context, dg.AssetExecutionContext):
         return None
-    keys = context.selected_asset_keys
     partition = [context.partition_key] if context.has_partition_key else None
-    records = [
-        record
-        for key in keys
-        for record in context.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=key, asset_partitions=partition), limit=1
-        ).records
-    ]
-    found = records[0].asset_materialization if len(keys) == 1 and records else None
+    of_this = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=partition)
+    records = context.instance.fetch_materializations(of_this, limit=1).records
+    found = records[0].asset_materialization if records else None
     return None if found is None else found.metadata
 
 
 def throughput(manifest: Manifest, wall_s: float) -> dict[str, float]:
     """The first of the manifest's counts a second, such as rows_per_s."""
-    return {f"{name}_per_s": round(count / wall_s, 2) for name, count in [*manifest.counts.items()][:1] if wall_s > 0}
+    if not manifest.counts or wall_s <= 0:
+        return {}
+    name, count = next(iter(manifest.counts.items()))
+    return {f"{name}_per_s": round(count / wall_s, 2)}
 
 
 def disk_use(folder: Path) -> dict[str, int]:

@@ -64,6 +64,15 @@ def write_r3(world: Path, folder: Path, **fields: Any) -> Path:
     return folder
 
 
+def write_world_with_r3(root: Path) -> Path:
+    """The world with its indices, and in models/r3 a drawn model that answers other questions otherwise."""
+    write_world(root)
+    write_indices(root)
+    sharpen(root / "models" / "backbone")
+    write_r3(root, root / "models" / "r3")
+    return root
+
+
 def _row(root: Path, number: int) -> dict:
     dataset = "chartqa" if number % 3 else "screenqa"
     path = root / "data" / dataset / "images" / f"train_{number}.png"

@@ -80,9 +80,9 @@ def add_commands(commands: Any) -> None:
 
 
 def run_evaluate(args: Namespace) -> None:
-    from r3pp_core.evaluation.plan import plan_evaluation
     from r3pp_core.evaluation.recovery import recovery_text
     from r3pp_core.evaluation.reporting import make_report, read_results
+    from r3pp_core.evaluation.rows import choose_rows
     from r3pp_core.evaluation.scoring import score_table
     from r3pp_core.evaluation.subjects import BASE_ARMS, CONTROL_ARMS, base_subject, r3_subject
     from r3pp_core.evaluation.sweep import evaluate
@@ -102,13 +102,15 @@ def run_evaluate(args: Namespace) -> None:
     config = by_hand.resolved(subject.arms)
     base_config = config.model_copy(update={"arms": list(BASE_ARMS), "ablations": []})
     control_config = base_config.model_copy(update={"arms": list(CONTROL_ARMS)})
-    plans = {
-        one.name: plan_evaluation(one, *tables, args.out_dir / one.name, its_config, dtype=None)
+    chosen = choose_rows(args.val_jsonl, config.rows_per_dataset, config.seed, unanswered=config.unanswered)
+    num_rows = len(chosen.rows)
+    num_answers = {
+        one.name: its_config.answers_a_row * num_rows
         for one, its_config in ((subject, config), (base, base_config), (control, control_config))
         if one is not None
     }
-    each = ", ".join(f"{plan.num_generations} by {name}" for name, plan in plans.items())
-    say(f"evaluate: {len(plans['base'].rows)} rows, {sum(p.num_generations for p in plans.values())} answers ({each})")
+    each = ", ".join(f"{number} by {name}" for name, number in num_answers.items())
+    say(f"evaluate: {num_rows} rows, {sum(num_answers.values())} answers ({each})")
     say_manifest(evaluate(subject, *tables, args.out_dir / "r3", config, say, force=args.force, launch=launch))
     del subject  # two large models need not fit into memory together
     say_manifest(evaluate(base, *tables, args.out_dir / "base", base_config, say, force=args.force, launch=launch))

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from r3pp_core.corruption.levels import require_levels
+
 LEVELS = [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
@@ -25,8 +27,7 @@ class SweepConfig(BaseModel):
     @field_validator("levels", "ablation_levels", check_fields=False)
     @classmethod
     def _in_range(cls, levels: list[float] | None) -> list[float] | None:
-        if not all(0 <= level <= 1 for level in levels or ()):
-            raise ValueError("levels lie in 0..1")
+        require_levels(levels or ())
         return levels
 
 
@@ -48,6 +49,11 @@ class EvaluateConfig(SweepConfig):
             *(self.ablations if level in self.ablation_levels else []),
         ]
         return list(dict.fromkeys(arms))
+
+    @property
+    def answers_a_row(self) -> int:
+        """Over all levels."""
+        return sum(len(self.arms_at(level)) for level in self.all_levels)
 
     @property
     def all_levels(self) -> list[float]:

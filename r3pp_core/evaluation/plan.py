@@ -43,10 +43,7 @@ class EvaluationPlan:
 
     @property
     def num_generations(self) -> int:
-        return self.generations_of(len(self.rows))
-
-    def generations_of(self, num_rows: int) -> int:
-        return sum(len(self.config.arms_at(level)) for level in self.config.all_levels) * num_rows
+        return self.config.answers_a_row * len(self.rows)
 
     def shard(self, number: int) -> Sequence[dict[str, Any]]:
         start = number * self.config.shard_rows

@@ -108,7 +108,7 @@ class _Asking:
         self.plan, self.subject, self.what, self.progress = plan, subject, what, progress
         self.config = plan.config
         self.missing = missing
-        self.num_generations = plan.generations_of(sum(len(plan.shard(number)) for number in missing))
+        self.num_generations = plan.config.answers_a_row * sum(len(plan.shard(number)) for number in missing)
         self.preparer = subject.preparer(plan.image_root, plan.config.damage, plan.config.seed)
         self.num_done, self.start = 0, time.monotonic()
         self.last_said = self.start

@@ -11,7 +11,7 @@ from r3pp_core.artefact import Target, require_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import ARMS, R3Config
-from r3pp_core.model.prompt import PROMPT_VERSION, SYSTEM
+from r3pp_core.model.prompt import PROMPT_VERSION, instruction, system_turn
 
 if TYPE_CHECKING:
     from r3pp_core.evaluation.controls import EvidenceControls
@@ -99,8 +99,8 @@ class Subject:
         return {
             "version": PROMPT_VERSION,
             **own.model_dump(),
-            "system": own.system or SYSTEM,
-            "instructions": {name: own.instructions.get(name, spec.prompt) for name, spec in DATASETS.items()},
+            "system": system_turn(own),
+            "instructions": {name: instruction(name, own) for name in DATASETS},
         }
 
     def preparer(self, image_root: Path, damage: str, seed: int) -> "Preparer":

@@ -77,11 +77,11 @@ def evaluate(
         outcome = outcome or _ask(plan, table, staging, answer, progress)
         described = signature(subject, plan.request.inputs["table"], config, outcome.details["dtype"])
         samples, row_counts = staging / "samples.jsonl", plan.count_rows(read_jsonl(staging / "rejected.jsonl"))
-        _say_what_is_missing(plan, samples, row_counts, progress)
+        _say_what_is_missing(plan, outcome.counts["non_finite"], samples, row_counts, progress)
         results = score_samples(read_jsonl(samples), PRIMARY, config.seed, described, metrics, row_counts)
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         _add_scores(samples, metrics)
-        for name in write_submissions(read_jsonl(staging / "samples.jsonl"), staging):
+        for name in write_submissions(read_jsonl(samples), staging):
             progress(f"{plan.request.stage}: predictions to submit are in {out_dir / name}")
         write_environment(out_dir)
         return outcome
@@ -124,12 +124,17 @@ def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], 
 
 
 def _say_what_is_missing(
-    plan: EvaluationPlan, samples: Path, row_counts: Mapping[str, Mapping[str, Any]], progress: Progress
+    plan: EvaluationPlan,
+    num_non_finite: int,
+    samples: Path,
+    row_counts: Mapping[str, Mapping[str, Any]],
+    progress: Progress,
 ) -> None:
-    if ids := list(dict.fromkeys(line["id"] for line in read_jsonl(samples) if has_non_finite(line))):
+    if num_non_finite:
+        first = next(line["id"] for line in read_jsonl(samples) if has_non_finite(line))
         progress(
-            f"{plan.request.stage}: {len(ids)} rows have a gate, confidence or evidence that is not finite, the first "
-            f"{ids[0]}; it is written as null"
+            f"{plan.request.stage}: {num_non_finite} rows have a gate, confidence or evidence that is not finite, the "
+            f"first {first}; it is written as null"
         )
     for dataset, counts in row_counts.items():
         if counts["asked"] == sum(counts["left_out"].values()):

@@ -13,7 +13,7 @@ import numpy as np
 from r3pp_core.model.config import ARMS, Arm, R3Config
 from r3pp_core.model.evidence import RowHits
 from r3pp_core.model.preparation import PreparedRow, RejectedRow
-from r3pp_core.model.prompt import SYSTEM, EncodedPrompt, encode, user_text
+from r3pp_core.model.prompt import EncodedPrompt, encode, instruction, system_turn, user_text
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +116,7 @@ def encode_row(
     damaged = row.damaged
     text = user_text(
         damaged.row["question"],
-        config.prompt.instructions.get(damaged.row["dataset"], damaged.instruction),
+        instruction(damaged.row["dataset"], config.prompt),
         damaged.pseudo_text if arm.ocr_text else None,
         row.evidence.text.texts if arm.text_evidence and config.use_words else [],
         config.prompt,
@@ -124,7 +124,7 @@ def encode_row(
     num_soft_tokens = config.num_soft_tokens if arm.soft_tokens else 0
     num_image_tokens = int(np.prod(damaged.grid_thw)) // merge_size**2
     answer = damaged.row["answer"] if with_answers else None
-    encoded = encode(tokenizer, text, answer, num_soft_tokens, num_image_tokens, config.prompt.system or SYSTEM)
+    encoded = encode(tokenizer, text, answer, num_soft_tokens, num_image_tokens, system_turn(config.prompt))
     return EncodedRow(row, encoded)
 
 

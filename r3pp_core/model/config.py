@@ -1,7 +1,7 @@
 """What the model is made of, what its prompt holds, how its losses weigh, and the arms of an evaluation."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -28,11 +28,6 @@ class PromptConfig(BaseModel):
         if unknown := instructions.keys() - DATASETS.keys():
             raise ValueError(f"unknown data set {min(unknown)!r}: choose from {', '.join(DATASETS)}")
         return instructions
-
-    @property
-    def said(self) -> dict[str, Any]:
-        """What is set, as JSON: a prompt that nobody changed is described as before it could be."""
-        return {name: value for name, value in self.model_dump().items() if value not in (None, {})}
 
 
 class R3Config(BaseModel):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from r3pp_core.corruption.simulator import CorruptionConfig, OcrLine, corrupt
-from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import R3Config
 from r3pp_core.model.evidence import Floats, Retriever, RowEvidence, refuse_other_sizes
@@ -55,10 +54,6 @@ class DamagedRow:
     def query(self) -> str:
         """The text query: question and damaged pseudo-text."""
         return query_text(self.row["question"], self.pseudo_text)
-
-    @property
-    def instruction(self) -> str:
-        return dataset_spec(self.row["dataset"]).prompt
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.model.backbone import PLACEHOLDER
 from r3pp_core.model.config import PromptConfig
 
@@ -24,6 +25,16 @@ class EncodedPrompt:
 
     prompt_ids: list[int]
     answer_ids: list[int]
+
+
+def system_turn(config: PromptConfig) -> str:
+    """What the model is told first: the config's words, else the project's own."""
+    return config.system or SYSTEM
+
+
+def instruction(dataset: str, config: PromptConfig) -> str:
+    """What is asked of every answer: the config's words for the data set, else the data set's own."""
+    return config.instructions.get(dataset, dataset_spec(dataset).prompt)
 
 
 def user_text(

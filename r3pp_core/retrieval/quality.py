@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of
+from r3pp_core.corruption.levels import require_levels
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted, silent
@@ -46,8 +47,7 @@ class QualityConfig(BaseModel):
     @field_validator("levels")
     @classmethod
     def _least_first(cls, levels: list[float]) -> list[float]:
-        if not all(0 <= level <= 1 for level in levels):
-            raise ValueError("levels lie in 0..1")
+        require_levels(levels)
         return sorted(set(levels))
 
 

@@ -11,8 +11,8 @@ from r3pp_core.corruption.simulator import CorruptionConfig
 from r3pp_core.errors import UsageError
 from r3pp_core.model.config import FROZEN, LossWeights, R3Config
 
-# What may differ between a checkpoint and the run that resumes from it.
 CODE_VERSION = "3"  # raise it when the same data and config give another model
+# What may differ between a checkpoint and the run that resumes from it.
 FREE_ON_RESUME = frozenset(
     {"output_dir", "run", "image_root", "train_jsonl", "val_jsonl", "index_dir", "text_encoder_dir"}
     | {"image_encoder_dir", "model_name", "max_steps", "eval_every", "eval_rows", "save_every", "keep"}

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_world import sharpen, write_indices, write_r3, write_world
+from small_world import write_r3, write_world_with_r3
 
 from r3pp_core.evaluation.reporting import read_results
 from r3pp_core.jsonl import read_jsonl, write_jsonl
@@ -15,10 +15,7 @@ CONTROLS = {"shuffled_evidence", "oracle_evidence"}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    root = write_world(tmp_path_factory.mktemp("world"))
-    write_indices(root)
-    sharpen(root / "models" / "backbone")
-    write_r3(root, root / "models" / "r3")
+    root = write_world_with_r3(tmp_path_factory.mktemp("world"))
     write_r3(root, root / "models" / "control", **ALL_OFF)
     return root
 

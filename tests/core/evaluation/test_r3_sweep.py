@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from small_world import sharpen, write_indices, write_r3, write_world
+from small_world import write_world_with_r3
 
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.config import EvaluateConfig
@@ -20,10 +20,7 @@ CONFIG = EvaluateConfig(arms=ARMS, levels=[0.0, 0.8], max_new_tokens=8)
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """val.jsonl asks six questions, of three to thirty words, about pictures that are not indexed."""
-    root = write_world(tmp_path_factory.mktemp("world"))
-    write_indices(root)
-    sharpen(root / "models" / "backbone")
-    write_r3(root, root / "models" / "r3")
+    root = write_world_with_r3(tmp_path_factory.mktemp("world"))
     rows = list(read_jsonl(root / "val.jsonl"))
     asked = [
         {

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from r3pp_core import pictures
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
-from r3pp_core.evaluation import metric_set, subjects
+from r3pp_core.evaluation import metric_set
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.grouping import score_row
 from r3pp_core.evaluation.job import EvaluationJob, evaluation_job, launch_dir
@@ -27,6 +27,7 @@ from r3pp_core.evaluation.sweep import damaged_picture, evaluate, signature
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.run_dir import hold_run_dir, request_stop
+from r3pp_core.model import prompt
 from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.model.preparation import Preparer, RejectedRow
 from r3pp_core.sample.backbones import build_small_backbone
@@ -299,7 +300,7 @@ def test_another_prompt_or_number_format_is_another_evaluation(swept, folder, su
     if changed == "instruction":
         monkeypatch.setitem(DATASETS, "chartqa", replace(DATASETS["chartqa"], prompt="Answer in rhymes."))
     elif changed == "system":
-        monkeypatch.setattr(subjects, "SYSTEM", "You are a poet.")
+        monkeypatch.setattr(prompt, "SYSTEM", "You are a poet.")
     else:
         monkeypatch.setattr(type(subject), "dtype", "bfloat16")
     assert before != (subject.prompt, subject.dtype)
