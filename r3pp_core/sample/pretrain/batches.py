@@ -8,12 +8,13 @@ from typing import Any
 
 from r3pp_core.sample.plan import Picture
 from r3pp_core.sample.pretrain.config import NUM_HELD_OUT, PretrainConfig
-from r3pp_core.sample.pretrain.examples import Example, make_example
+from r3pp_core.sample.pretrain.examples import ALONE, Example, make_example
 from r3pp_core.sample.pretrain.other_worlds import build_group
 from r3pp_core.sample.pretrain.packing import Packed, pack
 from r3pp_core.sample.pretrain.pool import Page, read_pool
 from r3pp_core.sample.pretrain.printed import printed_lines
 
+WORDS_EVERY = 3  # of lists, and twice as rarely of lookups, a step looks at pictures of words instead
 _FRESH = 10**9  # groups that are never drawn are numbered from here: text costs nothing to make anew
 _HELD_OUT_FRESH = 2 * 10**9
 
@@ -45,18 +46,24 @@ class Batches:
 
     def __getitem__(self, step: int) -> tuple[str, Packed]:
         """The mode of `step` and its batch."""
-        is_first = step < self.config.lookup_steps and not self.held_out
-        mode = "lookup" if is_first else self.config.modes[step % len(self.config.modes)]
-        rng = random.Random(f"{self.config.seed}/{'held out' if self.held_out else 'step'}/{step}")
+        if step < self.config.lookup_steps and not self.held_out:
+            mode = "words" if step % (2 * WORDS_EVERY) == 0 else "lookup"
+        else:
+            mode = self.config.modes[step % len(self.config.modes)]
+        return mode, self.batch_of(mode, f"{'held out' if self.held_out else 'step'}/{step}")
+
+    def batch_of(self, mode: str, name: str) -> Packed:
+        """The batch of that name: the same for the same seed, mode and name."""
+        rng = random.Random(f"{self.config.seed}/{name}")
         examples: list[Example] = []
-        num_pages = self.config.look_pages if mode == "look" else self.config.pages
+        num_pages = self.config.look_pages if mode in ALONE else self.config.pages
         while len(examples) < num_pages:
             examples += self._of_one_group(rng, mode, num_pages - len(examples))
-        return mode, pack(examples, self.tokenizer, self.image_processor)
+        return pack(examples, self.tokenizer, self.image_processor)
 
     def _of_one_group(self, rng: random.Random, mode: str, wanted: int) -> list[Example]:
         """Up to three examples of one group: drawn pages where a picture is shown, fresh ones where none is."""
-        shown = mode in ("look", "both") or (mode == "evidence" and rng.random() < 0.5)
+        shown = mode in (*ALONE, "both") or (mode == "evidence" and rng.random() < 0.5)
         number = (
             self._drawn_number(rng) if shown else (_HELD_OUT_FRESH if self.held_out else _FRESH) + rng.randrange(_FRESH)
         )
@@ -64,7 +71,8 @@ class Batches:
         pages = rng.sample(range(len(group.pages)), min(3, wanted))
         if shown:
             drawn = self.pool[number]
-            made = [make_example(rng, group, [page.lines for page in drawn], n, mode, drawn[n].png) for n in pages]
+            lines_of = [page.lines for page in drawn]
+            made = [make_example(rng, group, lines_of, n, mode, drawn[n].png, drawn[n].things) for n in pages]
         else:
             lines = _Lines(rng, group.pages)
             made = [make_example(rng, group, lines, n, mode, None) for n in pages]

@@ -18,12 +18,17 @@ class PretrainConfig(BaseModel):
 
     seed: int = Field(default=1, ge=0, description="of first weights, of pages and of their order")
     num_groups: int = Field(default=NUM_GROUPS, ge=NUM_HELD_OUT + 1, description="drawn groups of twelve pages")
-    list_steps: int = Field(default=600, ge=0, description="steps of lists in prompts, before any page")
-    lookup_steps: int = Field(default=1800, ge=0, description="the first of `steps`: names and values of text alone")
-    steps: int = Field(default=6300, ge=0, description="steps over pages")
+    list_steps: int = Field(
+        default=900, ge=0, description="steps of lists, a third of pictures of words, before any page"
+    )
+    lookup_steps: int = Field(
+        default=2100, ge=0, description="the first of `steps`: names and values of text, as before"
+    )
+    steps: int = Field(default=6000, ge=0, description="steps over pages")
     naming_steps: int = Field(default=800, ge=0, description="steps of naming things in pictures, after those")
     naming_pages: int = Field(default=32, ge=1, description="pages a step of naming")
     naming_lr: float = Field(default=1.5e-3, gt=0, description="peak learning rate of naming")
+    naming_weight: float = Field(default=20.0, ge=0, description="of naming beside the questions about pages")
     pages: int = Field(default=4, ge=1, description="pages a step; each is asked up to 24 questions at once")
     look_pages: int = Field(default=8, ge=1, description="pages a step of `look`, whose context is short")
     modes: tuple[Literal["text", "look", "both", "evidence"], ...] = Field(

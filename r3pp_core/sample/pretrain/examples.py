@@ -1,7 +1,8 @@
 """What the backbone is shown of a page and what it is asked: context, questions, answers.
 
-Five modes: `lookup` (no picture; names and values alone are asked), `text` (everything), `look` (the picture alone),
-`both`, and `evidence` (other pages of the group stand beside what was read, which is badly damaged, or at times whole).
+Six modes: `lookup` (no picture; names and values alone are asked), `text` (everything), `look` (the picture alone),
+`words` (the same, but the picture is one of words: `naming`), `both`, and `evidence` (other pages of the group stand
+beside what was read, which is badly damaged, or at times whole).
 Only what the context answers is asked.
 """
 
@@ -16,10 +17,12 @@ from r3pp_core.model.prompt import context_blocks
 from r3pp_core.sample.looks import questions_about_looks
 from r3pp_core.sample.plan import Picture
 from r3pp_core.sample.pretrain.other_worlds import Group
+from r3pp_core.sample.pretrain.things import Thing
 from r3pp_core.sample.questions import Question, every_question
 from r3pp_core.sample.write import DATASETS
 
-MODES = ("lookup", "text", "look", "both", "evidence")
+MODES = ("lookup", "text", "look", "words", "both", "evidence")
+ALONE = ("look", "words")  # the picture without any text
 MAX_QUESTIONS = 24
 _LOOK_ROUNDS = 5  # each asks about one icon, one bar
 _UNDAMAGED_SHARE = 0.35  # of pages with evidence: what is not needed must not distract
@@ -38,12 +41,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Example:
-    """`png` None: no picture is shown. `context` are the prompt's blocks before the question."""
+    """`png` None: no picture is shown; else `things` are what stands on it. `context` are the prompt's blocks before
+    the question."""
 
     png: bytes | None
     context: tuple[str, ...]
     instruction: str
     asked: tuple[Asked, ...]
+    things: tuple[Thing, ...] = ()
 
 
 def make_example(
@@ -53,6 +58,7 @@ def make_example(
     number: int,
     mode: str,
     png: bytes | None,
+    things: tuple[Thing, ...] = (),
 ) -> Example | None:
     """Page `number` of `group` in `mode`; None where nothing can be asked of it. `lines_of`: each page's lines."""
     picture, lines, evidence = group.pages[number], list(lines_of[number]), []
@@ -62,11 +68,11 @@ def make_example(
     if is_damaged:
         lose = rng.uniform(0.2, 1.0)
         lines = [line for line in lines if rng.random() > lose]
-    text = None if mode == "look" else "\n".join(_misread(rng, lines, harder=is_damaged))
+    text = None if mode in ALONE else "\n".join(_misread(rng, lines, harder=is_damaged))
     blocks = context_blocks(text, evidence, PROMPT)
     asked = _questions(rng, picture, mode, " | ".join(blocks).lower(), is_shown=png is not None)
     instruction = SPECS[DATASETS[picture.kind]].prompt
-    return Example(png, tuple(blocks), instruction, tuple(asked[:MAX_QUESTIONS])) if asked else None
+    return Example(png, tuple(blocks), instruction, tuple(asked[:MAX_QUESTIONS]), things) if asked else None
 
 
 def _related(rng: random.Random, group: Group, number: int) -> list[int]:
@@ -81,7 +87,7 @@ def _related(rng: random.Random, group: Group, number: int) -> list[int]:
 
 def _questions(rng: random.Random, picture: Picture, mode: str, said: str, *, is_shown: bool) -> list[Asked]:
     pools = every_question(rng, picture, {fact.fact_id for fact in picture.facts})
-    if mode == "look":
+    if mode in ALONE:
         found = _about_looks(rng, picture)
     else:
         facts = {fact.fact_id: fact for fact in picture.facts}
@@ -97,7 +103,7 @@ def _questions(rng: random.Random, picture: Picture, mode: str, said: str, *, is
             found = [question for question in found if _kind(question) in ("value", "name")]
         elif mode != "evidence":
             found += pools.unanswerable if rng.random() < 0.4 else []
-        if is_shown and mode != "look":
+        if is_shown:
             found += pools.looks
     found = [question for question in found if "difference" not in question.text or rng.random() < 0.2]
     rng.shuffle(found)

@@ -5,9 +5,9 @@ pairs; with these, lists in prompts are answered after a minute (docs/experiment
 
 1. Heads look 1, 2, 3 and 4 tokens back and write down, each in a subspace of its own, what stands there.
 2. Heads fetch what was asked for: the nearest first word of a name, and the nearest number (both have a mark in their
-   embeddings).
+   embeddings; so have the words for places, which name the parts of a picture).
 3. Heads attend to where what was written matches what was asked for, rather far away than near, and pass on what is
-   there: behind a name its value, before a value its name.
+   there: behind a name its value, before a value its name, beside a place in a picture what stands there.
 4. Heads attend to where what was written matches their own token: after a word what followed it before.
 
 What a token is, what was written and what was asked for lie in subspaces that are orthogonal to each other: laid over
@@ -19,6 +19,7 @@ Self-Attention Layers" (2023); these circuits are ours.
 
 from typing import TYPE_CHECKING, Any
 
+from r3pp_core.sample.looks import ORDINALS
 from r3pp_core.sample.world import first_words
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ _SLOW = (13, 14, 15)  # those that hardly turn within a prompt
 _IDLE = (9, 10, 11)  # asked for by no query: they take up the length of a key
 _TURNING = 8  # pairs from here on serve for matching
 
-# Heads of the third layer: (what was asked for: 0 name, 1 number; how far back of the key it has to stand, 0: itself).
-_MATCHES = ((0, 3), (1, 0), (0, 4), (0, 2))
+# Heads of the third layer: (what was asked for: 0 name, 1 number; how far back of the key it may stand, 0: itself).
+_MATCHES = ((0, (3,)), (1, (0,)), (0, (4,)), (0, (2, 0)))
 _NAME_BEFORE_NUMBER = (3, 4)  # so far back of a number stands its name's first word: "X Y | 7" and "X Y | $ 7"
 
 
@@ -73,6 +74,9 @@ def set_first_weights(model: Any, tokenizer: Any, seed: int) -> None:
     slow, middle, idle = (_pairs(pairs, head_dim) for pairs in (_SLOW, _MIDDLE, _IDLE))
 
     with torch.no_grad():
+        for merger in model.model.visual.deepstack_merger_list:  # what it gives stands in the cells alone at first
+            torch.nn.init.zeros_(merger.linear_fc2.weight)
+            torch.nn.init.zeros_(merger.linear_fc2.bias)
         _set_embeddings(language.embed_tokens.weight, tokenizer, identity, normal)
         for number, (layer, norm) in enumerate(zip(language.layers, NORMS, strict=True)):
             layer.mlp.down_proj.weight.mul_(MLP)
@@ -92,11 +96,12 @@ def set_first_weights(model: Any, tokenizer: Any, seed: int) -> None:
                     key[:, FIRST_WORD + head] = 1.5 * slow
                     _carry(value, output, itself, asked[head], ASKED)
                 elif number == 2:
-                    which, back = _MATCHES[head]
+                    which, places = _MATCHES[head]
                     query[matching] += asked[which]
-                    key[matching] += written[back - 1] if back else itself
+                    for back in places:
+                        key[matching] += written[back - 1] if back else itself
                     query[:, COMMON], key[:, COMMON] = -FAR * middle, FAR * middle
-                    if back:
+                    if which == 0:
                         _carry(value, output, identity, identity, PASSED)
                     else:
                         names = sum(written[far - 1] for far in _NAME_BEFORE_NUMBER)
@@ -120,7 +125,8 @@ def _set_embeddings(embeddings: "Tensor", tokenizer: Any, identity: "Tensor", no
     embeddings.copy_(IDENTITY_STD * normal(size, len(identity)) @ identity + OTHER_STD * normal(*embeddings.shape))
     embeddings[:, : NUMBER + 1] = 0
     embeddings[:, COMMON] = COMMON_SIZE
-    words = tokenizer(list(first_words()), add_special_tokens=False)["input_ids"]
+    marked = [*first_words(), *ORDINALS, *(f" {word}" for word in ORDINALS)]
+    words = tokenizer(marked, add_special_tokens=False)["input_ids"]
     embeddings[[ids[0] for ids in words], FIRST_WORD] = MARK_SIZE
     numbers = [i for i in range(len(tokenizer)) if tokenizer.decode([i]).strip().isdigit()]
     embeddings[numbers, NUMBER] = MARK_SIZE

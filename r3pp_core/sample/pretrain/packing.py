@@ -16,6 +16,7 @@ from r3pp_core.model.prompt import encode
 from r3pp_core.sample.backbones import MERGE_SIZE
 from r3pp_core.sample.pretrain.examples import Example
 from r3pp_core.sample.pretrain.questions_apart import Apart, lay_apart
+from r3pp_core.sample.pretrain.things import words_in_cells
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,7 @@ class Packed:
     asked_of: "Tensor"  # [B, T]
     pixel_values: "Tensor | None"  # [P, patch length]
     image_grid_thw: "Tensor | None"  # [pictures, 3]
+    cells: "Tensor | None"  # [image tokens of the batch, words] 1 where a word describes what stands there
     kinds: list[str]
 
 
@@ -55,18 +57,21 @@ def pack(examples: Sequence[Example], tokenizer: Any, image_processor: Any) -> P
 
     pictures = [Image.open(io.BytesIO(one.png)) for one in examples if one.png is not None]
     encoded = image_processor(images=pictures, return_tensors="np") if pictures else None
-    grids = iter(encoded["image_grid_thw"].tolist() if encoded else ())
+    sizes = (encoded["image_grid_thw"][:, 1:] // MERGE_SIZE).tolist() if encoded else []
+    left = iter(sizes)
     kinds: list[str] = []
     image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
     rows = []
     for one in examples:
-        rows.append(_row(one, next(grids) if one.png is not None else None, tokenizer, image_pad, len(kinds)))
+        rows.append(_row(one, next(left) if one.png is not None else (0, 0), tokenizer, image_pad, len(kinds)))
         kinds += [asked.kind for asked in one.asked]
     length = max(len(row.ids) for row in rows)
 
     def padded(values: list[list[int]], fill: int) -> np.ndarray:
         return np.array([one + [fill] * (length - len(one)) for one in values], np.int64)
 
+    shown = [one.things for one in examples if one.png is not None]
+    cells = [words_in_cells(things, *size) for things, size in zip(shown, sizes, strict=True)]
     ids = padded([row.ids for row in rows], tokenizer.pad_token_id)
     segments = padded([row.segments for row in rows], PADDING)
     positions = np.stack([np.pad(row.positions, ((0, 0), (0, length - len(row.ids)))) for row in rows], axis=1)
@@ -79,12 +84,12 @@ def pack(examples: Sequence[Example], tokenizer: Any, image_processor: Any) -> P
         asked_of=torch.from_numpy(padded([row.asked_of for row in rows], -1)),
         pixel_values=torch.from_numpy(encoded["pixel_values"]) if encoded else None,
         image_grid_thw=torch.from_numpy(encoded["image_grid_thw"]) if encoded else None,
+        cells=torch.from_numpy(np.concatenate(cells)) if cells else None,
         kinds=kinds,
     )
 
 
-def _row(example: Example, grid: list[int] | None, tokenizer: Any, image_pad: int, first: int) -> _Row:
-    size = (grid[1] // MERGE_SIZE, grid[2] // MERGE_SIZE) if grid else (0, 0)
+def _row(example: Example, size: Sequence[int], tokenizer: Any, image_pad: int, first: int) -> _Row:
     context = "".join(f"{block}\n" for block in example.context)
     whole = [
         encode(tokenizer, f"{context}{example.instruction}\n{asked.text}", asked.answer, 0, size[0] * size[1])
@@ -114,7 +119,7 @@ def _common_start(sequences: list[list[int]]) -> list[int]:
     return []
 
 
-def _positions(ids: list[int], size: tuple[int, int], image_pad: int) -> np.ndarray:
+def _positions(ids: list[int], size: Sequence[int], image_pad: int) -> np.ndarray:
     """[3, n] temporal, vertical and horizontal positions: the picture's are its grid, as in Qwen3-VL's rope index."""
     positions = np.tile(np.arange(len(ids)), (3, 1))
     if image_pad in ids:

@@ -1,12 +1,14 @@
 """What stands where on a drawn page: its icons, switches, the selected tab, bars, slices and points."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from r3pp_core.sample.charts import Chart
 from r3pp_core.sample.draw import HUES, Canvas
 from r3pp_core.sample.drawings import Drawing
-from r3pp_core.sample.looks import ORDINALS, icon_order, only_largest
+from r3pp_core.sample.looks import ORDINALS, TABS, icon_order, only_largest
 from r3pp_core.sample.plan import COLOURS, ICONS, Picture
 
 ON, OFF, LARGEST = "Yes", "No", "largest"
@@ -20,6 +22,16 @@ class Thing:
     words: tuple[str, ...]
     x: float
     y: float
+
+
+def words_in_cells(things: Sequence[Thing], rows: int, columns: int) -> np.ndarray:
+    """[rows x columns, words] float32, 1 where a thing that is described by the word has its middle in the cell."""
+    cells = np.zeros((rows, columns, len(WORDS)), np.float32)
+    for thing in things:
+        row, column = min(rows - 1, int(thing.y * rows)), min(columns - 1, int(thing.x * columns))
+        for word in thing.words:
+            cells[row, column, WORDS.index(word)] = 1
+    return cells.reshape(rows * columns, len(WORDS))
 
 
 def things_on(picture: Picture, drawing: Drawing) -> list[Thing]:
@@ -39,7 +51,7 @@ def _on_canvas(picture: Picture, canvas: Canvas) -> Iterator[tuple[tuple[str, ..
     if picture.kind == "screen":
         _, _, x, y = left[picture.tab]  # the tabs are drawn first
         yield (ORDINALS[picture.tab],), x, y
-        left = left[len(ORDINALS[:3]) :]
+        left = left[len(TABS[picture.layout]) :]
     order = icon_order(picture)
     number = 0
     for shape, fill, x, y in left:

@@ -1,4 +1,4 @@
-"""Pre-training: lists, pages of text, things in pictures, whole pages. Resumable, seeded, logged.
+"""Pre-training: lists and pictures of words, pages of text, things in pictures, whole pages. Resumable, seeded, logged.
 
 `out_dir` holds the drawn pages (`pages/`), the tokenizer and the last state (`state.pt`), a line a hundred steps
 (`log.jsonl`), and in the end the backbone in the Hub's layout (`backbone/`).
@@ -68,6 +68,7 @@ class _Run:
         self.out_dir, self.config, self.progress = out_dir, config, progress
         self.lists_done, self.names_done, self.step = 0, 0, 0
         self.seconds = 0.0
+        self.given: Tensor | None = None  # what the vision tower last gave for the cells of its pictures
 
     def start(self, earlier: Path | None) -> None:
         """Tokenizer and model, new, from the last state, or from an earlier sitting."""
@@ -78,6 +79,7 @@ class _Run:
         from r3pp_core.errors import R3Error
         from r3pp_core.sample.backbones import save_image_processor, save_qwen
         from r3pp_core.sample.pretrain.first_weights import set_first_weights
+        from r3pp_core.sample.pretrain.naming import Words
         from r3pp_core.sample.pretrain.patches import multiply_patches
         from r3pp_core.sample.pretrain.questions_apart import use_questions_apart
 
@@ -96,6 +98,8 @@ class _Run:
         use_questions_apart(self.model)
         multiply_patches(self.model.model.visual.patch_embed)
         set_first_weights(self.model, self.tokenizer, self.config.seed)
+        self.words = Words(self.model, self.tokenizer)
+        self.model.model.visual.register_forward_hook(self._keep_given)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -138,14 +142,21 @@ class _Run:
         self.progress(f"pretrain: going on from {earlier} at step {self.step} of {self.config.steps}")
 
     def learn_lists(self) -> None:
+        from r3pp_core.sample.pretrain.batches import WORDS_EVERY
         from r3pp_core.sample.pretrain.lists import list_example
         from r3pp_core.sample.pretrain.packing import pack
 
         began, right = time.monotonic(), dict[str, float]()
+        batches = self._batches()
         for step in range(self.lists_done, self.config.list_steps):
-            rng = random.Random(f"{self.config.seed}/list/{step}")
-            batch = pack([list_example(rng) for _ in range(self.config.pages)], self.tokenizer, self.image_processor)
-            loss, answers = self._loss(batch)
+            as_words = step % WORDS_EVERY == WORDS_EVERY - 1
+            if as_words:
+                batch = batches.batch_of("words", f"list/{step}")
+            else:
+                rng = random.Random(f"{self.config.seed}/list/{step}")
+                lists = [list_example(rng) for _ in range(self.config.pages)]
+                batch = pack(lists, self.tokenizer, self.image_processor)
+            loss, answers = self._loss(batch, as_words=as_words)
             self._update(loss, self.config.lr * min(1, (step + 1) / _WARM_UP_STEPS))
             for kind, answer in zip(batch.kinds, answers, strict=True):
                 right[kind] = right.get(kind, answer) + 0.01 * (answer - right.get(kind, answer))
@@ -157,44 +168,37 @@ class _Run:
 
     def learn_names(self) -> None:
         """The vision tower's own lesson; after a kill it begins again."""
-        from torch.utils.data import DataLoader, Subset
-
         from r3pp_core.sample.pretrain.naming import Cells, Namer
 
         if self.names_done == self.config.naming_steps:
             return
         cells: Any = Cells(self.config, self.out_dir / "pages", self.image_processor)
         namer = Namer(self.model, self.tokenizer, self.config)
-        loader = DataLoader(
-            Subset(cells, range(self.config.naming_steps)), batch_size=None, num_workers=1, prefetch_factor=8
-        )
-        began, mean = time.monotonic(), 0.0
+        loader = _prepared_ahead(cells, range(self.config.naming_steps))
+        began, means = time.monotonic(), dict[str, float]()
         for step, batch in enumerate(loader):
-            loss = namer.step(batch, step)
-            mean = mean + 0.05 * (loss - mean) if step else loss
+            for name, loss in zip(("telling", "giving"), namer.step(batch, step), strict=True):
+                means[name] = means.get(name, loss) + 0.05 * (loss - means.get(name, loss))
             if (step + 1) % _LOG_EVERY == 0:
-                self._log({"named": step + 1, "loss": round(mean, 4)})
+                self._log({"named": step + 1, **{name: round(mean, 5) for name, mean in means.items()}})
         held_out = Cells(self.config, self.out_dir / "pages", self.image_processor, held_out=True)
         self._log({"named": self.config.naming_steps, "words": namer.evaluate(held_out, _NUM_NAMING_BATCHES)})
+        namer.finish()
         self.names_done = self.config.naming_steps
         self.seconds += time.monotonic() - began
         self._save_state()
 
     def learn_pages(self, last: int) -> None:
         """The steps up to `last`; saves every `save_every`, so that a kill costs no more than those."""
-        from torch.utils.data import DataLoader, Subset
-
-        from r3pp_core.sample.pretrain.batches import Batches
-
-        batches: Any = Batches(self.config, self.out_dir / "pages", self.tokenizer, self.image_processor)
         left = range(self.step, last)
         if not left:
             return
-        loader = DataLoader(Subset(batches, left), batch_size=None, num_workers=1, prefetch_factor=8)
+        loader = _prepared_ahead(self._batches(), left)
         began, means = time.monotonic(), defaultdict[str, dict[str, float]](dict)
         for step, (mode, batch) in zip(left, loader, strict=True):
-            loss, right = self._loss(batch)
-            self._update(loss, self._lr(step))
+            loss, right = self._loss(batch, as_words=mode == "words")
+            naming = self._naming_loss(batch)
+            self._update(loss + self.config.naming_weight * naming, self._lr(step))
             for name, value in {"loss": loss.item(), "right": sum(right) / len(right)}.items():
                 means[mode][name] = means[mode].get(name, value) + 0.05 * (value - means[mode].get(name, value))
             self.step = step + 1
@@ -224,9 +228,7 @@ class _Run:
         """Share of answers whose every token is the likeliest one, by mode and kind, on groups never trained on."""
         import torch
 
-        from r3pp_core.sample.pretrain.batches import Batches
-
-        batches = Batches(self.config, self.out_dir / "pages", self.tokenizer, self.image_processor, held_out=True)
+        batches = self._batches(held_out=True)
         found: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
         self.model.eval()
         with torch.inference_mode():
@@ -237,18 +239,43 @@ class _Run:
         self.model.train()
         return {m: {k: round(sum(v) / len(v), 3) for k, v in sorted(kinds.items())} for m, kinds in found.items()}
 
-    def _loss(self, batch: "Packed") -> tuple["Tensor", list[bool]]:
-        """Mean cross-entropy over answer tokens, and for each question whether all of its tokens are likeliest."""
+    def _batches(self, *, held_out: bool = False) -> Any:
+        from r3pp_core.sample.pretrain.batches import Batches
+
+        return Batches(self.config, self.out_dir / "pages", self.tokenizer, self.image_processor, held_out=held_out)
+
+    def _keep_given(self, _: Any, __: Any, output: Any) -> None:
+        self.given = output.pooler_output
+
+    def _naming_loss(self, batch: "Packed") -> "Tensor | float":
+        """Of what the vision tower gave when the batch was last looked at; 0 where it saw nothing."""
+        given, self.given = self.given, None
+        return 0.0 if given is None or batch.cells is None else self.words.distance(given, batch.cells)
+
+    def _loss(self, batch: "Packed", *, as_words: bool = False) -> tuple["Tensor", list[bool]]:
+        """Mean cross-entropy over answer tokens, and for each question whether all of its tokens are likeliest.
+
+        `as_words`: the language model is given the pictures of words instead of what the vision tower makes of them.
+        """
         import torch
         from torch.nn.functional import cross_entropy
 
+        if as_words:
+            is_image = batch.input_ids == self.model.config.image_token_id
+            embedded = self.model.get_input_embeddings()(batch.input_ids)
+            pictured = self.words.pictured(batch.cells)
+            shown = {"inputs_embeds": embedded.masked_scatter(is_image.unsqueeze(-1), pictured)}
+        else:
+            shown = {
+                "input_ids": batch.input_ids,
+                "pixel_values": batch.pixel_values,
+                "image_grid_thw": batch.image_grid_thw,
+            }
         hidden = self.model.model(
-            input_ids=batch.input_ids,
+            **shown,
             position_ids=batch.position_ids,
             apart=batch.apart,
             mm_token_type_ids=batch.mm_token_type_ids,
-            pixel_values=batch.pixel_values,
-            image_grid_thw=batch.image_grid_thw,
             use_cache=False,
         ).last_hidden_state
         at = batch.targets != -100
@@ -268,10 +295,11 @@ class _Run:
         self.optimizer.step()
 
     def _lr(self, step: int) -> float:
-        """A short warm-up, a plateau, then straight down to 3 %."""
+        """A short warm-up, another one when pictures come, a plateau, then straight down to 3 %."""
         share = step / self.config.steps
         fall = 1.0 if share < self.config.hold else max(0.03, (1 - share) / (1 - self.config.hold))
-        return self.config.lr * min(1.0, (step + 1) / _WARM_UP_STEPS) * fall
+        since = step - self.config.lookup_steps if step >= self.config.lookup_steps else step
+        return self.config.lr * min(1.0, (since + 1) / _WARM_UP_STEPS) * fall
 
     def _save_state(self) -> None:
         counts = {name: getattr(self, name) for name in _COUNTS}
@@ -282,6 +310,13 @@ class _Run:
         with (self.out_dir / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.progress(f"pretrain: {json.dumps(line)}")
+
+
+def _prepared_ahead(batches: Any, steps: range) -> Any:
+    """The batch of each step, made by a process of its own while the model learns from the one before."""
+    from torch.utils.data import DataLoader, Subset
+
+    return DataLoader(Subset(batches, steps), batch_size=None, num_workers=1, prefetch_factor=8)
 
 
 def ensure_tokenizer(folder: Path, seed: int, progress: Progress = silent) -> Any:

@@ -9,7 +9,7 @@ from r3pp_core.sample.drawings import draw
 from r3pp_core.sample.plan import build_plan
 from r3pp_core.sample.pretrain import train
 from r3pp_core.sample.pretrain.config import PretrainConfig
-from r3pp_core.sample.pretrain.examples import MODES, Example, make_example
+from r3pp_core.sample.pretrain.examples import ALONE, MODES, Example, make_example
 from r3pp_core.sample.pretrain.lists import list_example
 from r3pp_core.sample.pretrain.other_worlds import build_group, sample_names
 from r3pp_core.sample.pretrain.printed import in_reading_order, printed_lines
@@ -100,10 +100,10 @@ def test_what_is_asked_stands_in_what_is_shown(mode):
     for number in range(20):
         group = build_group(1, number)
         lines = [printed_lines(rng, page) for page in group.pages]
-        example = make_example(rng, group, lines, number % 12, mode, b"png" if mode in ("look", "both") else None)
+        example = make_example(rng, group, lines, number % 12, mode, b"png" if mode in (*ALONE, "both") else None)
         for asked in example.asked if example else ():
             num_asked += 1
-            assert (asked.kind == "look") <= (mode in ("look", "both"))
+            assert (asked.kind == "look") <= (mode in (*ALONE, "both"))
             if asked.kind in ("name", "value"):
                 shown = " ".join(example.context).replace(" ", "").lower()
                 assert asked.answer.split()[0].lower() in shown

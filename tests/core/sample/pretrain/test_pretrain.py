@@ -1,5 +1,6 @@
 """A run that was stopped goes on as if it had not been, and what it begins with can look back."""
 
+import dataclasses
 import json
 
 import pytest
@@ -70,6 +71,21 @@ def test_the_log_says_what_held_out_pages_make_of_it(whole):
     lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == SHORT.steps
     assert set(lines[-1]["held_out"]) == set(SHORT.modes)
+
+
+def test_pictures_of_words_are_read_without_a_look_at_the_pixels(whole):
+    import torch
+
+    run = train._Run(whole, SHORT, lambda _: None)
+    run.start(None)
+    batch = run._batches().batch_of("words", "any")
+    blank = dataclasses.replace(batch, pixel_values=torch.zeros_like(batch.pixel_values))
+    wordless = dataclasses.replace(batch, cells=torch.zeros_like(batch.cells))
+    with torch.inference_mode():
+        loss, with_blank, without_words = (float(run._loss(one, as_words=True)[0]) for one in (batch, blank, wordless))
+        seen, seen_blank = float(run._loss(batch)[0]), float(run._loss(blank)[0])
+    assert loss == with_blank != without_words
+    assert seen != seen_blank
 
 
 def test_the_backbone_is_small(whole):
