@@ -7,22 +7,21 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import msgspec
 
-from r3pp_core.artefact import Manifest
-from r3pp_core.ingest.checks import rejected_share
-from r3pp_core.ingest.schema import FIELDS
-from r3pp_core.jsonl import read_jsonl
+if TYPE_CHECKING:
+    import msgspec
+
+    from r3pp_core.artefact import Manifest
 
 MAX_CELL_CHARS = 120
 MAX_INLINE_PNG_BYTES = 90_000
 
 
 def materialization(
-    manifest: Manifest, where: Path, metadata: Mapping[str, Any] | None = None, started: float | None = None
+    manifest: "Manifest", where: Path, metadata: Mapping[str, Any] | None = None, started: float | None = None
 ) -> dg.MaterializeResult:
     """A result whose data version is the artefact's content hash, so that equal bytes count as unchanged.
 
@@ -44,7 +43,7 @@ def materialization(
     return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(manifest.content_hash))
 
 
-def summary(manifest: Manifest) -> str:
+def summary(manifest: "Manifest") -> str:
     """What is there and what was left out, in a sentence of markdown."""
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in manifest.counts.items())
     left_out = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in manifest.left_out.items())
@@ -54,6 +53,8 @@ def summary(manifest: Manifest) -> str:
 
 def preview(table: Path, columns: Iterable[str], num_rows: int = 8) -> dg.TableMetadataValue:
     """The first rows of a JSONL table, cells cut to a readable length."""
+    from r3pp_core.jsonl import read_jsonl
+
     names = list(columns)
     records = [
         dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in islice(read_jsonl(table), num_rows)
@@ -67,8 +68,12 @@ def _cell(value: object) -> str:
     return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
 
 
-def column_schema(row: type[msgspec.Struct]) -> dg.TableSchema:
+def column_schema(row: "type[msgspec.Struct]") -> dg.TableSchema:
     """The fields of a row, with JSON's types and what they mean."""
+    import msgspec
+
+    from r3pp_core.ingest.schema import FIELDS
+
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -100,8 +105,10 @@ def inline_png(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{data})")
 
 
-def rejected_result(manifest: Manifest, limit: float, where: str, ignored: Sequence[str] = ()) -> dg.AssetCheckResult:
+def rejected_result(manifest: "Manifest", limit: float, where: str, ignored: Sequence[str] = ()) -> dg.AssetCheckResult:
     """Passed when at most `limit` of what went in was left out, but for `ignored` reasons; `where` are the rows."""
+    from r3pp_core.ingest.checks import rejected_share
+
     share = rejected_share(manifest, ignored)
     return dg.AssetCheckResult(
         passed=share <= limit,

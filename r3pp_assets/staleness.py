@@ -113,7 +113,8 @@ def _changed_drawings(workspace: WorkspaceResource) -> set[dg.AssetKey]:
 
 
 def _changed_files(workspace: WorkspaceResource) -> set[dg.AssetKey]:
-    from r3pp_core.ingest.download import DownloadConfig, is_current
+    from r3pp_core.ingest.config import DownloadConfig
+    from r3pp_core.ingest.download import is_current
 
     config = DownloadConfig(source=workspace.source)
 

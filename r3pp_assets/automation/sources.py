@@ -8,7 +8,6 @@ import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.artefact import hash_json
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 
@@ -63,7 +62,9 @@ def look(source: Path, dataset: str) -> str:
 
 def _taken_in(workspace: WorkspaceResource, dataset: str, state: str, times: int) -> Iterator[dg.RunRequest]:
     """A run for files with other bytes; none where only their times changed. `times`: how often before."""
-    from r3pp_core.ingest.download import DownloadConfig, is_current
+    from r3pp_core.artefact import hash_json
+    from r3pp_core.ingest.config import DownloadConfig
+    from r3pp_core.ingest.download import is_current
 
     try:
         if is_current(dataset, workspace.paths.raw_dir(dataset), DownloadConfig(source=workspace.source)):

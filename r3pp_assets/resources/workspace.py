@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from r3pp_core.champion.gate import GateConfig
+from r3pp_core.champion.config import GateConfig
 from r3pp_core.flags import validated
 from r3pp_core.profiles import PROFILES, SOURCE_HEADING, Profile, profile_named
 from r3pp_core.workspace import Workspace

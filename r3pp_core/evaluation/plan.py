@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Request, content_hash_of, hash_json
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.rows import choose_rows
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.ingest.ocr_store import ocr_table
 
-CODE_VERSION = "3"  # raise it when the same inputs give other bytes
 SCORING_FIELDS = {"text_overlap"}  # of the config: they change what is computed of an answer, not the answer
 PACE_FIELDS = {"batch_size", "shard_rows"}  # how the work is cut, which changes no answer
 
@@ -66,7 +66,7 @@ def plan_evaluation(
     rows = sorted(rows, key=lambda row: (len(row["pseudo_text"]), row["image_sha256"], len(row["question"]), row["id"]))
     request = Request(
         stage=f"evaluation/{subject.name}",
-        code_version=CODE_VERSION,
+        code_version=code_versions.EVALUATION,
         config=config.model_dump(exclude=PACE_FIELDS),
         inputs={
             "table": content_hash_of(table),

@@ -12,6 +12,10 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "datasets", "faiss", "pandas")
+# What an asset's function, an evaluation of automation or a run imports by itself.
+THIRD_PARTY = ("numpy", "PIL", "pyarrow", "orjson", "msgspec", "matplotlib", "huggingface_hub", "psutil")
+NOT_FOR_LOADING = (*HEAVY, *THIRD_PARTY, "sqlalchemy", "alembic")
+STAGES = ("ingest", "retrieval", "model", "training", "evaluation", "champion", "recipes", "sample", "corruption")
 
 
 def run_python(code: str, **env: str) -> str:
@@ -22,13 +26,25 @@ def run_python(code: str, **env: str) -> str:
     return result.stdout
 
 
-def test_loading_the_definitions_imports_nothing_heavy():
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    """The modules that loading the definitions imports."""
     found = run_python(
         "import sys, json, r3pp_assets.definitions as d\n"
         "assert d.defs().resolve_all_asset_specs()\n"
-        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+        "print(json.dumps(list(sys.modules)))"
     )
-    assert json.loads(found) == []
+    return set(json.loads(found))
+
+
+def test_loading_the_definitions_imports_nothing_heavy(loaded):
+    assert loaded.isdisjoint(NOT_FOR_LOADING), loaded & set(NOT_FOR_LOADING)
+
+
+def test_loading_the_definitions_imports_of_a_stage_only_its_config_and_its_words(loaded):
+    of_stages = {name for name in loaded for stage in STAGES if name.startswith(f"r3pp_core.{stage}.")}
+    assert {name for name in of_stages if name.split(".")[-1] not in ("config", "reasons")} == set()
+    assert "r3pp_core.ingest.config" in of_stages
 
 
 @pytest.mark.parametrize("module", ["r3pp_core.cli", "r3pp_core.training.__main__", "r3pp_assets.demo"])

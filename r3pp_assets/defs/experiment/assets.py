@@ -6,14 +6,12 @@ import dagster as dg
 
 from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, ask_champion_too, load_r3, run_evaluation
 from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS
-from r3pp_assets.defs.train.assets import TRAINING_CODE_VERSION
 from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core import code_versions
 from r3pp_core.errors import UsageError
-from r3pp_core.evaluation.plan import CODE_VERSION
-from r3pp_core.training import export as export_stage
 
 BACKBONE = dg.AssetKey(["models", "backbone"])
 CHECKPOINT = dg.AssetKey(["experiment", "checkpoint"])
@@ -38,7 +36,7 @@ def run_name(context: dg.AssetExecutionContext) -> str:
     group_name="experiment",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
-    code_version=TRAINING_CODE_VERSION,
+    code_version=code_versions.TRAINING,
     pool="gpu",
 )
 def experiment_checkpoint(
@@ -59,7 +57,7 @@ def experiment_checkpoint(
     group_name="experiment",
     kinds={"safetensors"},
     owners=["team:models"],
-    code_version=export_stage.CODE_VERSION,
+    code_version=code_versions.EXPORT,
 )
 def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The experiment's checkpoint as one folder in the Hub's layout."""
@@ -74,7 +72,7 @@ def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     group_name="experiment",
     kinds={"torch", "json"},
     owners=["team:models"],
-    code_version=CODE_VERSION,
+    code_version=code_versions.EVALUATION,
     pool="gpu",
 )
 def experiment_evaluation(

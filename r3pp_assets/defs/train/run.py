@@ -10,12 +10,7 @@ from pydantic import Field
 from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.artefact import Target, require_manifest
 from r3pp_core.flags import merged
-from r3pp_core.recipes.paths import RunPaths
-from r3pp_core.recipes.resolve import difference, resolve
-from r3pp_core.training.config import require_supported
-from r3pp_core.training.job import training_job
 
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
 INDICES = [dg.AssetKey(["index", kind]) for kind in ("text", "image", "neighbours")]
@@ -53,6 +48,12 @@ def train_run(
     recipe: str | None = None,
 ) -> dg.MaterializeResult:
     """`recipe` is the default where the launchpad names none; None: the profile's."""
+    from r3pp_core.artefact import Target, require_manifest
+    from r3pp_core.recipes.paths import RunPaths
+    from r3pp_core.recipes.resolve import difference, resolve
+    from r3pp_core.training.config import require_supported
+    from r3pp_core.training.job import training_job
+
     name = config.recipe or recipe or workspace.settings.recipe
     paths = RunPaths.of(workspace.paths)
     # An asset is never stopped by what an earlier config left behind: another run's checkpoints are set aside.
