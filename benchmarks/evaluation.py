@@ -7,7 +7,10 @@ batching  rows a second against the same model asked one row at a time (at least
 generate  rows a second against bare `generate` on batches that are ready (at least 0.85).
 sweep     a whole sweep of base and R3 against start-up plus the bare generates it needs (at most 1.1 times), and how
           often a picture was decoded (once).
-sample    seconds for base and R3 at all five levels on --sample_rows questions a data set (150 on two cores).
+sample    seconds for base and R3 at all five levels on --sample_rows questions a data set (150 on two cores; at least
+          300 questions of every data set, or it says so).
+
+As in every benchmark here a target that is missed is said (MISSES), and the exit code is 0.
 
 Bare means: pictures damaged, evidence looked up and prompts encoded before the clock starts. The seconds of that
 preparation alone are told besides: on two cores it competes with generation, and no evaluation is faster than the two
@@ -28,6 +31,7 @@ from unittest import mock
 from ingest import say, verdict
 
 from r3pp_core import pictures
+from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.plan import EvaluationPlan, plan_evaluation
 from r3pp_core.evaluation.subjects import Subject, base_subject, r3_subject
@@ -38,6 +42,7 @@ from r3pp_core.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[1]
 BATCHING_TARGET, GENERATE_TARGET, SWEEP_TARGET, SAMPLE_TARGET_S = 3.0, 0.85, 1.1, 150.0
+DECODED_TARGET, SAMPLE_ROWS = 1, 300  # a picture in a sweep; questions of a data set in the sample
 
 
 class Bench:
@@ -58,7 +63,8 @@ class Bench:
         return EvaluateConfig.model_validate({**values, **fields})
 
     def plan(self, subject: Subject, config: EvaluateConfig) -> EvaluationPlan:
-        return plan_evaluation(subject, self.paths.merged("val"), self.paths.image_root, self.folder / "x", config)
+        table, folder = self.paths.merged("val"), self.folder / "x"
+        return plan_evaluation(subject, table, self.paths.image_root, folder, config, dtype=subject.dtype)
 
     def seconds(self, subject: Subject, config: EvaluateConfig) -> float:
         """Of a whole evaluation by a subject that may be loaded already."""
@@ -121,28 +127,28 @@ def generate(bench: Bench, rounds: int) -> None:
 
 
 def sweep(bench: Bench, rounds: int) -> None:
-    ratios, decoded = [], Counter[str]()
+    ratios, decoded, most = [], Counter[str](), dict[str, int]()
     opened = pictures.open_picture
 
     def counted(source: Any, *rest: Any) -> Any:
         decoded[str(source)] += 1
         return opened(source, *rest)
 
-    for index in range(rounds):
+    for _ in range(rounds):
         whole = needed = 0.0
         for subject in bench.subjects():
             config = bench.config(subject)
             decoded.clear()
             with mock.patch.object(pictures, "open_picture", counted):
                 whole += bench.seconds(subject, config)
-            most = max(decoded.values())
-            if index == 0:
-                say(f"sweep {subject.name}: {len(decoded)} pictures, each decoded {most} x at most")
+            most[subject.name] = max(most.get(subject.name, 0), *decoded.values())
         for subject in bench.subjects():
             began = time.monotonic()
             assert subject.model
             needed += time.monotonic() - began + bench.bare_seconds(subject, bench.config(subject))[0]
         ratios.append(whole / needed)
+    for name, times in most.items():
+        say(f"sweep {name}: each picture decoded {times} x at most, {verdict(times, DECODED_TARGET, at_least=False)}")
     ratio = statistics.median(ratios)
     say(f"sweep: {ratio:.2f} x (start-up + bare generates), {verdict(ratio, SWEEP_TARGET, at_least=False)}")
 
@@ -151,10 +157,13 @@ def sample(bench: Bench, rounds: int) -> None:
     seconds = {}
     for subject in bench.subjects():
         config = bench.config(subject, rows_per_dataset=bench.sample_rows)
-        num_rows = len(bench.plan(subject, config).rows)
+        rows = bench.plan(subject, config).rows
+        num_rows, sizes = len(rows), Counter(row["dataset"] for row in rows)
+        smallest = min(sizes[name] for name in DATASETS)
         seconds[subject.name] = bench.seconds(subject, config)
         rate = num_rows * len(config.levels) / seconds[subject.name]
         say(f"sample {subject.name}: {num_rows} rows at {len(config.levels)} levels, {rate:.0f} answers/s")
+        say(f"sample {subject.name}: {smallest} rows of the smallest data set, {verdict(smallest, SAMPLE_ROWS, True)}")
     total = sum(seconds.values())
     each = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     say(f"sample: {total:.0f} s ({each}), {verdict(total, SAMPLE_TARGET_S, at_least=False)}")
@@ -166,7 +175,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[[], *parts], help="all without one")
     parser.add_argument("--root", type=Path, default=PROJECT / "workspace" / "sample")
     parser.add_argument("--rows", type=int, default=64, help="questions of a data set")
-    parser.add_argument("--sample_rows", type=int, default=300)
+    parser.add_argument("--sample_rows", type=int, default=SAMPLE_ROWS)
     parser.add_argument("--side", type=int, default=256, help="pictures are shrunk to side x side pixels")
     parser.add_argument("--new_tokens", type=int, default=8, help="longest answer")
     parser.add_argument("--rounds", type=int, default=3)

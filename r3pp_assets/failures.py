@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from r3pp_core.errors import R3Error
 from r3pp_core.launch.failures import LaunchFailed
 
 MAX_RETRIES = 2
+# Of runs that are to go on by themselves when their process is lost, with the machine for example; others are not.
+GOES_ON = {MAX_RETRIES_TAG: str(MAX_RETRIES)}
 RETRY_DELAY_S = 15
 
 

@@ -1,6 +1,7 @@
 """What every asset shows: the numbers of its manifest, under the same names everywhere."""
 
 import base64
+import shutil
 import time
 import types
 import typing
@@ -11,36 +12,101 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from r3pp_core.flags import changed_fields
+
 if TYPE_CHECKING:
     import msgspec
 
     from r3pp_core.artefact import Manifest
 
 MAX_CELL_CHARS = 120
+NOTHING = "nothing"
 MAX_INLINE_PNG_BYTES = 90_000
 
 
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
+
 def materialization(
-    manifest: "Manifest", where: Path, metadata: Mapping[str, Any] | None = None, started: float | None = None
+    context: Context, manifest: "Manifest", where: Path, started: float, metadata: Mapping[str, Any] | None = None
 ) -> dg.MaterializeResult:
     """A result whose data version is the artefact's content hash, so that equal bytes count as unchanged.
 
-    `started` is a time.monotonic(), from which the asset's seconds are counted.
+    `started` is a time.monotonic(), from which the asset's seconds are counted. Throughput is told where something was
+    made: an artefact that stood already took no time.
     """
+    wall_s = time.monotonic() - started
+    changed = changed_since_last(context, manifest)
     shown: dict[str, Any] = {
         "summary": dg.MetadataValue.md(summary(manifest)),
+        "changed_since_last": changed,
         **(metadata or {}),
-        **({} if started is None else {"wall_s": round(time.monotonic() - started, 2)}),
+        "wall_s": round(wall_s, 2),
+        **(throughput(manifest, wall_s) if changed != NOTHING else {}),
         "path": dg.MetadataValue.path(str(where)),
         "bytes": manifest.num_bytes,
         "content_hash": manifest.content_hash,
-        "made_with": dg.MetadataValue.json({"config": manifest.config, "inputs": manifest.inputs}),
+        "made_with": dg.MetadataValue.json(_made_with(manifest)),
         **manifest.counts,
         **{f"left_out_{reason}": count for reason, count in manifest.left_out.items()},
     }
     if "rows" in manifest.counts:
         shown["dagster/row_count"] = manifest.counts["rows"]
     return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(manifest.content_hash))
+
+
+def _made_with(manifest: "Manifest") -> dict[str, Any]:
+    return {"code_version": manifest.code_version, "config": manifest.config, "inputs": manifest.inputs}
+
+
+def changed_since_last(context: Context, manifest: "Manifest") -> str:
+    """Why this one is another than the asset's last: the inputs, config and code that differ, in a phrase."""
+    last = _last_metadata(context)
+    if last is None:
+        return "the first one"
+    before, now = last.get("made_with"), _made_with(manifest)
+    made_with = before.value if isinstance(before, dg.JsonMetadataValue) else None
+    if not isinstance(made_with, Mapping):
+        return "not known: the last one does not say what it was made with"
+    told = [
+        f"{word} {', '.join(names)}"
+        for kind, word in (("inputs", "input"), ("config", "config"))
+        if (names := changed_fields(made_with.get(kind, {}), now[kind]))
+    ]
+    if (version := made_with.get("code_version", now["code_version"])) != now["code_version"]:
+        told.append(f"code, version {version} to {now['code_version']}")
+    was = last.get("content_hash")
+    if not told and was is not None and was.value != manifest.content_hash:
+        return "other content from the same inputs and config"
+    return "; ".join(told) or NOTHING
+
+
+def _last_metadata(context: Context) -> Mapping[str, Any] | None:
+    """What the last materialization of this asset (and partition) showed, None where there is none."""
+    if not isinstance(context, dg.AssetExecutionContext):
+        return None
+    keys = context.selected_asset_keys
+    partition = [context.partition_key] if context.has_partition_key else None
+    records = [
+        record
+        for key in keys
+        for record in context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, asset_partitions=partition), limit=1
+        ).records
+    ]
+    found = records[0].asset_materialization if len(keys) == 1 and records else None
+    return None if found is None else found.metadata
+
+
+def throughput(manifest: "Manifest", wall_s: float) -> dict[str, float]:
+    """The first of the manifest's counts a second, such as rows_per_s."""
+    return {f"{name}_per_s": round(count / wall_s, 2) for name, count in [*manifest.counts.items()][:1] if wall_s > 0}
+
+
+def disk_use(folder: Path) -> dict[str, int]:
+    """What the files under `folder` take, all that was kept of it included, and what is free beside them."""
+    taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {"disk_bytes": taken, "disk_free_bytes": shutil.disk_usage(folder).free}
 
 
 def summary(manifest: "Manifest") -> str:

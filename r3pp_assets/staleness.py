@@ -1,15 +1,18 @@
 """Which assets a run would change: never materialized, behind their inputs, or behind their code."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.artefact import Target, read_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.data_version import StaleCause
 
 _PASSED = AssetCheckExecutionRecordStatus.SUCCEEDED
 NOT_PASSED, SOURCE_CHANGED = "a blocking check did not pass", "its source changed"
@@ -36,10 +39,16 @@ def stale_reasons(
         if status == StaleStatus.MISSING:
             reasons[key] = "never made"
         elif status == StaleStatus.STALE:
-            reasons[key] = resolver.get_stale_causes(key)[0].reason
+            reasons[key] = _told(resolver.get_stale_causes(key)[0])
         elif files_are_gone(instance, key):
             reasons[key] = "its files are gone"
     return {**dict.fromkeys(unchecked_assets(graph, instance) & keys, NOT_PASSED), **reasons}
+
+
+def _told(cause: "StaleCause") -> str:
+    """Dagster's words, with the input that they are about."""
+    read = cause.dependency.asset_key.to_user_string() if cause.dependency else ""
+    return cause.reason if read in cause.reason else f"{cause.reason} ({read})"
 
 
 def files_are_gone(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
@@ -98,6 +107,7 @@ def changed_sources(workspace: WorkspaceResource) -> set[dg.AssetKey]:
 
 
 def _changed_models(workspace: WorkspaceResource) -> set[dg.AssetKey]:
+    from r3pp_core.artefact import Target, read_manifest
     from r3pp_core.sample.packaged import NAMES, is_current
 
     made = [name for name in NAMES if read_manifest(Target(workspace.paths.model_dir(name))) is not None]
@@ -105,6 +115,7 @@ def _changed_models(workspace: WorkspaceResource) -> set[dg.AssetKey]:
 
 
 def _changed_drawings(workspace: WorkspaceResource) -> set[dg.AssetKey]:
+    from r3pp_core.artefact import Target, read_manifest
     from r3pp_core.sample.artefact import is_current
 
     drawn = workspace.paths.source_dir

@@ -71,6 +71,8 @@ def _type_options(kind: Any, is_optional: bool) -> dict[str, Any]:
         return {"choices": list(typing.get_args(kind))}
     if typing.get_origin(kind) is list:
         return {"nargs": "+", "type": _scalar(typing.get_args(kind)[0])}
+    if typing.get_origin(kind) is dict:
+        return {"type": json_object}
     return {"type": _optional(_scalar(kind)) if is_optional else _scalar(kind)}
 
 
@@ -82,6 +84,13 @@ def _optional(scalar: type) -> Callable[[str], Any]:
 
     read.__name__ = scalar.__name__  # argparse names the type when a value does not fit
     return read
+
+
+def json_object(text: str) -> dict[str, Any]:
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"{text} is no JSON object")
+    return values
 
 
 def _scalar(kind: Any) -> type:

@@ -35,6 +35,35 @@ def write_indices(root: Path) -> dict[str, str]:
     return {"index_dir": str(root / "indices"), **names}
 
 
+def sharpen(backbone_dir: Path, factor: float = 6.0) -> None:
+    """Have a drawn backbone answer other questions otherwise: with its small weights it repeats the last token."""
+    from safetensors.torch import load_file, save_file
+
+    path = backbone_dir / "model.safetensors"
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if "language_model.layers" in name and tensor.ndim == 2:
+            tensor *= factor
+    save_file(tensors, path, {"format": "pt"})
+
+
+def write_r3(world: Path, folder: Path, **fields: Any) -> Path:
+    """An R3 model as it is drawn, untrained, for the world's backbone and encoders; `fields` of its config win."""
+    import torch
+
+    from r3pp_core.model.backbone import load_backbone
+    from r3pp_core.model.r3 import R3Model
+    from r3pp_core.model.storage import save_model
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    sizes = {"adapter": "none", "text_dim": 384, "image_dim": 64, "bottleneck": 16, "max_pixels": 4096}
+    prompt = PromptConfig(max_ocr_chars=40, max_context_chars=80)
+    model = R3Model(load_backbone(world / "models" / "backbone"), R3Config(**{**sizes, "prompt": prompt, **fields}))
+    save_model(model, folder, {})
+    return folder
+
+
 def _row(root: Path, number: int) -> dict:
     dataset = "chartqa" if number % 3 else "screenqa"
     path = root / "data" / dataset / "images" / f"train_{number}.png"

@@ -3,13 +3,11 @@
 import json
 import os
 import time
-import urllib.request
 from collections.abc import Sequence
-from http.client import HTTPException
-from urllib.error import HTTPError
 
 import dagster as dg
 from dagster import DagsterEventType
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from r3pp_core.errors import R3Error
 
@@ -21,11 +19,11 @@ WEBHOOK = "R3PP_WEBHOOK"
 @dg.run_failure_sensor(
     name="failed_runs",
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Says which run failed and why, a closed gate with its reasons: in the log, and as JSON with `text` "
-    f"(as Slack and Mattermost take it) to the address in {WEBHOOK}. Off until turned on.",
+    description="Says which run failed and why, a closed gate with its reasons, and whether it will be retried: in the "
+    f"log, and as JSON with `text` (as Slack and Mattermost take it) to the address in {WEBHOOK}. Off until turned on.",
 )
 def failed_runs(context: dg.RunFailureSensorContext) -> None:
-    run = context.dagster_run
+    run = context.dagster_run  # read after the failure, so that it holds what Dagster then decided of a retry
     text = message(run, failed_checks(context), failed_steps(context), context.failure_event.message or "")
     context.log.error(text)
     if address := os.environ.get(WEBHOOK):
@@ -57,7 +55,8 @@ def failed_steps(context: dg.RunFailureSensorContext) -> list[str]:
 
 
 def message(run: dg.DagsterRun, checks: Sequence[str], steps: Sequence[str], otherwise: str) -> str:
-    return f"run {run.run_id[:8]} of {run.job_name} failed: {'; '.join([*checks, *steps]) or otherwise}"
+    what = "failed and will be retried" if run.tags.get(WILL_RETRY_TAG) == "true" else "failed"
+    return f"run {run.run_id[:8]} of {run.job_name} {what}: {'; '.join([*checks, *steps]) or otherwise}"
 
 
 def post(address: str, content: dict[str, str]) -> None:
@@ -66,6 +65,10 @@ def post(address: str, content: dict[str, str]) -> None:
 
     Raises R3Error, which the sensor's tick shows, where the address does not take it.
     """
+    import urllib.request
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
     if not address.startswith(("http://", "https://")):
         raise R3Error(f"{WEBHOOK} is no address; give one that begins with http:// or https://")
     headers = {"Content-Type": "application/json"}

@@ -1,15 +1,21 @@
 """Watches where data and models come from: a local folder for other files, the Hub for newer revisions."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from r3pp_assets.automation.why import WHY
+from r3pp_assets.failures import GOES_ON
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
+
+if TYPE_CHECKING:
+    from r3pp_core.ingest.revisions import Look, Place
 
 HUB_INTERVAL_S = 6 * 3600
 TAKES_IN = "r3pp/takes_in"
@@ -75,7 +81,7 @@ def _taken_in(workspace: WorkspaceResource, dataset: str, state: str, times: int
     yield dg.RunRequest(
         run_key=f"{dataset} {times} {hash_json(state)[:16]}",
         asset_selection=[key],
-        tags={"r3pp/why": f"files of {dataset} changed"},
+        tags={WHY: f"files of {dataset} changed", **GOES_ON},
     )
 
 
@@ -88,54 +94,73 @@ def _taken_in(workspace: WorkspaceResource, dataset: str, state: str, times: int
     "turned on.",
 )
 def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
-    from r3pp_core.ingest.revisions import newest_revisions
-
-    if workspace.source or workspace.settings.hub_models is None:
+    if (look := look_at_hub(workspace)) is None:
         return dg.SensorResult(skip_reason=dg.SkipReason("nothing of this workspace comes from the Hub"))
+    for why in look.not_asked:
+        context.log.warning(why)
     told_of = json.loads(context.cursor or "{}")
-    try:
-        found = newest_revisions(workspace.settings.hub_models, workspace.paths)
-    except R3Error as error:
-        return dg.SensorResult(skip_reason=dg.SkipReason(str(error)), cursor=context.cursor)
     requests, told = [], []
-    for place in found:
-        key = dg.AssetKey([place.group, place.asset])
+    for place in look.places:
         before = told_of.get(place.name, {})
         if isinstance(before, str):  # as the first version kept it
             before = {"newest": before}
         times = before.get("times", 0) if before.get("newest") == place.newest else 0
-        # What is pinned, adopted or was never fetched is not for a switch to download.
-        if place.is_pinned or place.held is None or place.newest == place.held:
+        if not place.has_moved:
             if before.get("newest") == place.newest:
                 continue
-            told.append(
-                dg.AssetObservation(
-                    key,
-                    metadata={
-                        "repository": place.repo,
-                        "revision": place.held or "none",
-                        "newest_revision": place.newest,
-                        "is_newest": place.newest == place.held,
-                    },
-                )
-            )
-        elif _is_running(context.instance, place.name):
+            told.append(_observation(place))
+        elif is_taken_in(context.instance, place):
             continue
         else:
             times += 1  # a download that failed is tried again at the next look
             requests.append(
                 dg.RunRequest(
                     run_key=f"{place.name} {place.newest} {times}",
-                    asset_selection=[key],
-                    run_config={"ops": {f"{place.group}__{place.asset}": {"config": {"force": True}}}},
-                    tags={"r3pp/why": f"{place.repo} moved to {place.newest[:12]}", TAKES_IN: place.name},
+                    asset_selection=[asset_of(place)],
+                    run_config=forced([place]),
+                    tags={WHY: moved(place), TAKES_IN: place.name, **GOES_ON},
                 )
             )
         told_of[place.name] = {"newest": place.newest, "times": times}
-    skip = None if requests else dg.SkipReason("no branch moved; newer revisions of what is pinned are observations")
+    reason = "; ".join([*look.not_asked, "no branch moved; newer revisions of what is pinned are observations"])
+    skip = None if requests else dg.SkipReason(reason)
     return dg.SensorResult(run_requests=requests, skip_reason=skip, asset_events=told, cursor=json.dumps(told_of))
 
 
-def _is_running(instance: dg.DagsterInstance, place: str) -> bool:
-    under_way = dg.RunsFilter(tags={TAKES_IN: place}, statuses=list(NOT_FINISHED_STATUSES))
+def look_at_hub(workspace: WorkspaceResource) -> "Look | None":
+    """None where nothing of the workspace comes from the Hub."""
+    from r3pp_core.ingest import revisions
+
+    if workspace.source or workspace.settings.hub_models is None:
+        return None
+    return revisions.look_at_hub(workspace.settings.hub_models, workspace.paths)
+
+
+def asset_of(place: "Place") -> dg.AssetKey:
+    return dg.AssetKey([place.group, place.asset])
+
+
+def moved(place: "Place") -> str:
+    return f"{place.repo} moved to {place.newest[:12]}"
+
+
+def forced(places: Iterable["Place"]) -> dict[str, Any]:
+    """The run config that fetches them again: a branch that moved is no other input to the asset."""
+    return {"ops": {f"{place.group}__{place.asset}": {"config": {"force": True}} for place in places}}
+
+
+def is_taken_in(instance: dg.DagsterInstance, place: "Place") -> bool:
+    under_way = dg.RunsFilter(tags={TAKES_IN: place.name}, statuses=list(NOT_FINISHED_STATUSES))
     return instance.get_runs_count(under_way) > 0
+
+
+def _observation(place: "Place") -> dg.AssetObservation:
+    return dg.AssetObservation(
+        asset_of(place),
+        metadata={
+            "repository": place.repo,
+            "revision": place.held or "none",
+            "newest_revision": place.newest,
+            "is_newest": place.newest == place.held,
+        },
+    )

@@ -1,32 +1,37 @@
 """The launcher as a resource: runs a job through r3pp_core.launch and shows its messages while it runs."""
 
 import time
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_core.flags import validated
 from r3pp_core.launch.interface import Job, JobResult, LaunchConfig
 
 OBSERVED = ("step", "loss", "lr", "tokens_per_s", "memory_bytes", "seconds_left")
+VALIDATED = ("step", "val_loss")
 USE_LAUNCHER = "done by the launcher's ranks, not by this process; empty: where the launcher has several"
 MIN_SECONDS_BETWEEN_OBSERVATIONS = 5.0
 
 
+@refused_at_launch(lambda launcher: launcher.launch_config())
 class LauncherResource(dg.ConfigurableResource):
     """How processes are started. One process goes through torchrun too, so that one and eight take the same path."""
 
-    launcher: str = Field(default="local", description="local or slurm")
-    starter: str = Field(default="torchrun", description="torchrun or deepspeed")
+    launcher: Literal["local", "slurm"] = Field(default="local", description="where: this machine, or a cluster")
+    starter: Literal["torchrun", "deepspeed"] = Field(default="torchrun", description="what starts the ranks")
     num_processes: int | None = Field(
-        default=None, description="processes on a machine; empty: one, or one a GPU for a sharded backend"
+        default=None, ge=1, description="processes on a machine; empty: one, or one a GPU for a sharded backend"
     )
-    gpus: list[int] | None = Field(default=None, description="indices of the GPUs that may be used; empty: all")
+    gpus: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None, min_length=1, description="indices, from 0, of the GPUs that may be used; empty: all"
+    )
     stop_grace_s: float | None = Field(
-        default=None, description="time to save a checkpoint after a stop request, seconds; empty: from the plan"
+        default=None, ge=0, description="time to save a checkpoint after a stop request, seconds; empty: from the plan"
     )
-    poll_s: float = Field(default=0.5, description="seconds between two looks at the job's messages")
+    poll_s: float = Field(default=0.5, gt=0, description="seconds between two looks at the job's messages")
     env: dict[str, str] = Field(default={}, description="added to the job's environment")
     slurm: dict[str, Any] = Field(default={}, description="fields of SlurmConfig, for the launcher of that name")
 
@@ -72,25 +77,29 @@ class _Reporter:
     def on_message(self, message: dict[str, Any]) -> None:
         kind = message.get("kind")
         if kind == "step":
-            self._observe(message)
+            self._observe_step(message)
+        elif kind == "validation":
+            self._observe({name: message[name] for name in VALIDATED if message.get(name) is not None})
         elif kind == "label_preview":
             self.label_preview = str(message["text"])
 
-    def _observe(self, message: dict[str, Any]) -> None:
+    def _observe_step(self, message: dict[str, Any]) -> None:
         now = time.monotonic()
         is_last = message.get("step") == message.get("total_steps")
         if now - self.last < MIN_SECONDS_BETWEEN_OBSERVATIONS and not is_last:
             return
         self.last = now
-        numbers = {name: message[name] for name in OBSERVED if message.get(name) is not None}
+        self._observe({name: message[name] for name in OBSERVED if message.get(name) is not None})
+        self.context.log.info(
+            f"step {message.get('step')} of {message.get('total_steps')}: loss {message.get('loss'):.3f}, "
+            f"about {message.get('seconds_left', 0):.0f} s left"
+        )
+
+    def _observe(self, numbers: dict[str, Any]) -> None:
         self.context.log_event(
             dg.AssetObservation(
                 asset_key=self.context.asset_key,
                 partition=self.context.partition_key if self.context.has_partition_key else None,
                 metadata=numbers,
             )
-        )
-        self.context.log.info(
-            f"step {message.get('step')} of {message.get('total_steps')}: loss {message.get('loss'):.3f}, "
-            f"about {message.get('seconds_left', 0):.0f} s left"
         )

@@ -1,21 +1,33 @@
 """Where artefacts live and which profile makes them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from r3pp_assets.launchpad import one_of, refused_at_launch
 from r3pp_core.champion.config import GateConfig
 from r3pp_core.flags import validated
 from r3pp_core.profiles import PROFILES, SOURCE_HEADING, Profile, profile_named
 from r3pp_core.workspace import Workspace
 
+SAMPLE_PICTURES = 20  # its val has 23 infographics
 
+if TYPE_CHECKING:
+    ProfileName = str
+else:
+    ProfileName = one_of(*PROFILES)
+
+
+@refused_at_launch(lambda workspace: workspace.gate_config)
 class WorkspaceResource(dg.ConfigurableResource):
     """The workspace's root, the profile, and a local folder of Parquet files that replaces the profile's source."""
 
-    root: str = Field(description="absolute path of the workspace")
-    profile: str = Field("sample", description=", ".join(PROFILES))
+    model_config = ConfigDict(use_enum_values=True)
+
+    root: str = Field(pattern="^/", description="absolute path of the workspace")
+    profile: ProfileName = Field("sample", description="what is fetched, trained and asked by default")
     source: str | None = Field(None, description="folder of Parquet in the Hub's layout; empty: the profile's own")
     gate: dict[str, float] = Field({}, description=f"what a champion has to show: {', '.join(GateConfig.model_fields)}")
 
@@ -35,6 +47,10 @@ class WorkspaceResource(dg.ConfigurableResource):
 
     @property
     def gate_config(self) -> GateConfig:
-        """On a local source, which may be few rows, and in a smoke test the gate asks for what there is."""
-        few = self.source is not None or self.profile == "smoke"
-        return validated(GateConfig, {**({"min_rows": 1} if few else {}), **self.gate})
+        """On a local source, which may be few rows, and in a smoke test the gate asks for what there is, and so it does
+        of the embedded sample's pictures."""
+        if self.source is not None or self.profile == "smoke":
+            least = {"min_rows": 1, "min_pictures": 1}
+        else:
+            least = {"min_pictures": SAMPLE_PICTURES} if self.profile == "sample" else {}
+        return validated(GateConfig, {**least, **self.gate})

@@ -9,6 +9,7 @@ class GateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_rows: int = Field(100, ge=1, description="rows that every score must stand on")
+    min_pictures: int = Field(30, ge=1, description="pictures that these rows must be about: intervals draw pictures")
     clean_margin: float = Field(
         0.02, ge=0, description="the clean score may be below the base by less than this (lower bound, each data set)"
     )

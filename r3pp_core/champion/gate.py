@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from r3pp_core.champion.config import GateConfig
 from r3pp_core.errors import R3Error
+from r3pp_core.evaluation import statistics
 from r3pp_core.evaluation.comparison import BASE, R3, differences, robustness
 from r3pp_core.evaluation.grouping import Arms
 from r3pp_core.evaluation.pairing import Evaluation, refuse_other_damage, refuse_other_view, rows_in_common
@@ -18,16 +19,18 @@ from r3pp_core.evaluation.text_table import signed_interval
 
 CHAMPION: Final = "champion"
 CLEAN: Final = "0"
-Z_95: Final = 1.96
+NO_BASE: Final = "there is no evaluation of the base to compare with; materialize evaluation/base"
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """`reasons` say why it is not met; `notes` are the numbers it was judged by, a line each."""
+    """`reasons` say why it is not met; `notes` are what it was judged by, a line each, and `numbers` the same by name:
+    difference, lower bound and what that has to be above."""
 
     name: str
     reasons: list[str]
     notes: list[str] = field(default_factory=list)
+    numbers: dict[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -60,16 +63,16 @@ def judge(
     config: GateConfig = GateConfig(),
     *,
     is_champion: bool = False,
+    no_base: str = NO_BASE,
 ) -> Verdict:
     """Judge `candidate`'s arm r3. Without `champion` there is none yet, or the candidate is the champion itself;
-    without `base` the gate stays closed."""
+    without `base` the gate stays closed, for the reason `no_base`."""
     criteria = [
         Criterion("score_bounds", score_problems(candidate.results)),
-        Criterion("enough_rows", size_problems(candidate.results, config.min_rows)),
+        Criterion("enough_rows", size_problems(candidate.results, config)),
     ]
     if base is None:
-        missing = "there is no evaluation of the base to compare with; materialize evaluation/base"
-        criteria += [Criterion(name, [missing]) for name in ("clean_not_below_base", "robustness_above_base")]
+        criteria += [Criterion(name, [no_base]) for name in ("clean_not_below_base", "robustness_above_base")]
     else:
         criteria += _against_base(candidate, base, config)
     if champion is None:
@@ -80,19 +83,20 @@ def judge(
     return Verdict(criteria)
 
 
-def comparable(candidate: Evaluation, champion: Evaluation, min_rows: int) -> str | None:
+def comparable(candidate: Evaluation, champion: Evaluation, config: GateConfig) -> str | None:
     """None when the champion's scores can judge the candidate's, else why not."""
     try:
         arms = _arms(candidate, champion, R3, CHAMPION)
     except R3Error as error:
         return str(error)
-    return _too_little_in_common(arms, candidate, champion, R3, "the champion", min_rows)
+    return _too_little_in_common(arms, candidate, champion, R3, "the champion", config)
 
 
 def _too_little_in_common(
-    arms: Mapping[str, Arms], candidate: Evaluation, other: Evaluation, arm: str, who: str, min_rows: int
+    arms: Mapping[str, Arms], candidate: Evaluation, other: Evaluation, arm: str, who: str, config: GateConfig
 ) -> str | None:
-    """Why the two cannot be compared, though something is common: data sets, levels or rows that one of them lacks."""
+    """Why the two cannot be compared, though something is common: data sets, levels, rows or pictures that one of them
+    lacks."""
     if lacking := sorted(other.groups.keys() - candidate.groups.keys()):
         return f"{who} was evaluated on {lacking[0]}, the candidate was not"
     for dataset, by_arm in arms.items():
@@ -102,8 +106,11 @@ def _too_little_in_common(
         if theirs - mine:
             return f"{who} was evaluated at level {min(theirs - mine):g} on {dataset}, the candidate was not"
         num_common = min(len(rows) for rows in by_arm[R3].values())
-        if num_common < min_rows:
+        if num_common < config.min_rows:
             return f"only {num_common} questions of {dataset} are the ones that {who} was asked"
+        num_pictures = min(len({row.picture for row in rows}) for rows in by_arm[R3].values())
+        if num_pictures < config.min_pictures:
+            return f"the questions of {dataset} that {who} was asked too are about only {num_pictures} pictures"
     return None
 
 
@@ -117,14 +124,16 @@ def score_problems(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def size_problems(results: Mapping[str, Any], min_rows: int = GateConfig().min_rows) -> list[str]:
-    """Data sets, arms and levels that were scored on too few rows to say anything; nothing scored is a problem too."""
+def size_problems(results: Mapping[str, Any], config: GateConfig = GateConfig()) -> list[str]:
+    """Data sets, arms and levels that were scored on too few rows or pictures to say anything; nothing scored is a
+    problem too."""
     if not any(_cells(results)):
         return ["nothing was scored"]
     return [
-        f"{where}: scored on {cell['n']} rows, at least {min_rows} are needed"
+        f"{where}: scored on {cell[name]} {what}, at least {least} are needed"
         for where, cell in _cells(results)
-        if cell["n"] < min_rows
+        for name, what, least in (("n", "rows", config.min_rows), ("num_pictures", "pictures", config.min_pictures))
+        if cell[name] < least
     ]
 
 
@@ -142,7 +151,7 @@ def _against_base(candidate: Evaluation, base: Evaluation, config: GateConfig) -
         arms = _arms(candidate, base, BASE, BASE)
     except R3Error as error:
         return [Criterion(criterion.name, [str(error)]) for criterion in (clean, robust)]
-    if why := _too_little_in_common(arms, candidate, base, BASE, "the base", config.min_rows):
+    if why := _too_little_in_common(arms, candidate, base, BASE, "the base", config):
         return [Criterion(criterion.name, [f"{why}; evaluate both alike"]) for criterion in (clean, robust)]
     _bounded(clean, _clean_differences(candidate, arms, BASE), -config.clean_margin, "clean")
     areas = _area_differences(candidate, arms, BASE)
@@ -152,14 +161,18 @@ def _against_base(candidate: Evaluation, base: Evaluation, config: GateConfig) -
         return [clean, robust]
     mean = sum(area["mean"] for area in areas.values()) / len(areas)
     stderr = math.sqrt(sum(area["stderr"] ** 2 for area in areas.values())) / len(areas)  # data sets are independent
-    over_all = {"mean": mean, "low": mean - Z_95 * stderr, "high": mean + Z_95 * stderr}
+    spread = statistics.Z_95 * stderr
+    low, high = mean - spread, mean + spread
+    if any(area["num_clusters"] < statistics.MIN_CLUSTERS for area in areas.values()):
+        low, high = statistics.DIFFERENCES  # of one picture nothing is known, nor of a mean that it is in
+    over_all = {"mean": mean, "low": low, "high": high}
     _bounded(robust, {"mean of the data sets": over_all}, config.min_robustness_gain, "area")
     return [clean, robust]
 
 
 def _no_regression(candidate: Evaluation, champion: Evaluation, config: GateConfig) -> Criterion:
     criterion = Criterion("no_regression", [])
-    if why := comparable(candidate, champion, config.min_rows):
+    if why := comparable(candidate, champion, config):
         criterion.reasons.append(f"{why}; evaluate the champion again on these questions")
         return criterion
     arms = _arms(candidate, champion, R3, CHAMPION)
@@ -173,6 +186,8 @@ def _bounded(criterion: Criterion, found: Mapping[str, Any], bound: float, what:
     """Note each difference; one whose lower bound is not above `bound` is a reason."""
     for name, entry in found.items():
         criterion.notes.append(f"{name}: {_said(entry, what)}")
+        key = f"{what}_{name.replace(' ', '_')}"
+        criterion.numbers.update({key: entry["mean"], f"{key}_low": entry["low"], f"{what}_low_has_to_be_above": bound})
         if not entry["low"] > bound:
             criterion.reasons.append(
                 f"{name}: {_said(entry, what)}, whose lower bound has to be above {100 * bound:+.1f}"

@@ -13,11 +13,12 @@ from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, locked, require_manifest
 from r3pp_core.champion.card import card_markdown, why_this_one, write_train_rows
 from r3pp_core.champion.config import GateConfig
-from r3pp_core.champion.gate import Criterion, Verdict, comparable, judge
+from r3pp_core.champion.gate import NO_BASE, Criterion, Verdict, comparable, judge
 from r3pp_core.champion.history import CARD, TRAIN_ROWS, Change, Entry, entries, entry_dir, point_to, withdrawn
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.pairing import Evaluation
 from r3pp_core.model.backbone import weights_hash
+from r3pp_core.model.storage import read_description
 from r3pp_core.progress import Progress, silent
 from r3pp_core.provenance import Artefact, damages
 
@@ -146,7 +147,7 @@ def kept_or_new(champion: Entry, candidate: Evaluation, new_dir: Path, config: G
     for folder in (champion.evaluation_dir, new_dir):
         if (folder / "manifest.json").is_file() and _is_of(folder, champion.model_hash):
             evaluation = Evaluation.read(folder)
-            if comparable(candidate, evaluation, config.min_rows) is None:
+            if comparable(candidate, evaluation, config) is None:
                 return folder
     return None
 
@@ -160,18 +161,34 @@ def _verdict(candidate: Candidate, history: list[Entry], config: GateConfig, *, 
         )
         return Verdict([Criterion("scores_of_this_model", [reason])])
     mine = Evaluation.read(candidate.evaluation_dir)
-    has_base = (candidate.base_evaluation_dir / "manifest.json").is_file()
-    base = Evaluation.read(candidate.base_evaluation_dir) if has_base else None
+    no_base = _why_no_base(candidate)
+    base = None if no_base else Evaluation.read(candidate.base_evaluation_dir)
     champion, is_champion = None, bool(history) and history[-1].model_hash == model_hash
     if history and not is_champion:
         new_dir = candidate.champion_evaluation_dir or history[-1].evaluation_dir
         champion = Evaluation.read(kept_or_new(history[-1], mine, new_dir, config) or history[-1].evaluation_dir)
-    criteria = judge(mine, base, champion, config, is_champion=is_champion).criteria
+    criteria = judge(mine, base, champion, config, is_champion=is_champion, no_base=no_base or NO_BASE).criteria
     if (left := withdrawn(history).get(model_hash)) and not again:
         why = f": {left.card['reason']}" if left.card["reason"] else ""
         reason = f"it was rolled back from on {left.card['time']}{why}; promote it with `again` if you mean to"
         criteria.append(Criterion("not_rolled_back", [reason]))
     return Verdict(criteria)
+
+
+def _why_no_base(candidate: Candidate) -> str | None:
+    """Why no evaluation of the backbone that the candidate was trained on is there to judge it by; None where one is.
+
+    A model of all weights holds another backbone by now, and still names the one that it began as.
+    """
+    if not (candidate.base_evaluation_dir / "manifest.json").is_file():
+        return NO_BASE
+    backbone_hash = read_description(candidate.model_dir)["backbone_hash"]
+    if not _is_of(candidate.base_evaluation_dir, backbone_hash):
+        return (
+            f"{candidate.base_evaluation_dir} holds the scores of another base than the backbone {backbone_hash[:16]} "
+            f"that {candidate.model_dir} was trained on; evaluate that one"
+        )
+    return None
 
 
 def _is_of(evaluation_dir: Path, model_hash: str) -> bool:

@@ -2,20 +2,43 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from r3pp_core.cli.launching import add_launch_flags, launch_if_many
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.errors import UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
-from r3pp_core.flags import add_config_flags, config_from
+from r3pp_core.flags import add_config_flags, config_from, validated
 
 EVIDENCE_ARMS = {
     "none": "r3-no_evidence",
     "shuffled": "r3-shuffled_evidence",
     "oracle": "r3-oracle_evidence",
 }
+ALL, NONE = ["all"], ["none"]
+
+
+class ByHandConfig(EvaluateConfig):
+    """The sweep of `r3pp evaluate`, which asks every ablation without being told to."""
+
+    ablations: list[str] = Field(
+        ALL, description="arms evaluated at ablation_levels only: all that the model offers, none, or their names"
+    )
+
+    def resolved(self, offered: Sequence[str]) -> EvaluateConfig:
+        """With the ablations by name; all are asked at levels that are swept anyway, unless others are named."""
+        values = self.model_dump()
+        if self.ablations == ALL:
+            values["ablations"] = [arm for arm in offered if arm not in self.arms]
+            if "ablation_levels" not in self.model_fields_set:
+                values["ablation_levels"] = [level for level in self.ablation_levels if level in self.levels]
+        elif self.ablations == NONE:
+            values["ablations"] = []
+        return validated(EvaluateConfig, values)
 
 
 def add_commands(commands: Any) -> None:
@@ -43,7 +66,7 @@ def add_commands(commands: Any) -> None:
         type=Path,
         help="a checkpoint of the recipe's control (trained alike, without evidence), asked besides",
     )
-    add_config_flags(command, EvaluateConfig)
+    add_config_flags(command, ByHandConfig)
     add_launch_flags(command)
     command.set_defaults(handler=run_evaluate)
     command = commands.add_parser("compare", help="two evaluations: paired differences, and the rows that changed")
@@ -57,15 +80,17 @@ def add_commands(commands: Any) -> None:
 
 
 def run_evaluate(args: Namespace) -> None:
+    from r3pp_core.evaluation.plan import plan_evaluation
     from r3pp_core.evaluation.recovery import recovery_text
     from r3pp_core.evaluation.reporting import make_report, read_results
     from r3pp_core.evaluation.scoring import score_table
-    from r3pp_core.evaluation.subjects import BASE_ARMS, base_subject, r3_subject
+    from r3pp_core.evaluation.subjects import base_subject, r3_subject
     from r3pp_core.evaluation.sweep import evaluate
+    from r3pp_core.model.config import BASE_ARMS, CONTROL_ARMS
 
-    config = config_from(args, EvaluateConfig)
+    by_hand = config_from(args, ByHandConfig)
     controls = [EVIDENCE_ARMS[name] for name in args.evidence]
-    config = config.model_copy(update={"arms": list(dict.fromkeys([*config.arms, *controls]))})
+    by_hand = by_hand.model_copy(update={"arms": list(dict.fromkeys([*by_hand.arms, *controls]))})
     where = (args.model_name, args.index_dir, args.text_encoder, args.image_encoder)
     subject = r3_subject(args.checkpoint_dir, *where)
     control = r3_subject(args.control_dir, *where) if args.control_dir else None
@@ -75,16 +100,24 @@ def run_evaluate(args: Namespace) -> None:
     launch = launch_if_many(args)
     assert subject.places is not None
     base = base_subject(args.model_name or subject.places.backbone, subject.config)
+    config = by_hand.resolved(subject.arms)
+    base_config = config.model_copy(update={"arms": list(BASE_ARMS), "ablations": []})
+    control_config = base_config.model_copy(update={"arms": list(CONTROL_ARMS)})
+    plans = {
+        one.name: plan_evaluation(one, *tables, args.out_dir / one.name, its_config, dtype=None)
+        for one, its_config in ((subject, config), (base, base_config), (control, control_config))
+        if one is not None
+    }
+    each = ", ".join(f"{plan.num_generations} by {name}" for name, plan in plans.items())
+    say(f"evaluate: {len(plans['base'].rows)} rows, {sum(p.num_generations for p in plans.values())} answers ({each})")
     say_manifest(evaluate(subject, *tables, args.out_dir / "r3", config, say, force=args.force, launch=launch))
     del subject  # two large models need not fit into memory together
-    base_config = config.model_copy(update={"arms": list(BASE_ARMS), "ablations": []})
     say_manifest(evaluate(base, *tables, args.out_dir / "base", base_config, say, force=args.force, launch=launch))
     del base
     folders, out_dir = [args.out_dir / "base", args.out_dir / "r3"], args.out_dir / "report"
     if control:
         folders.append(args.out_dir / "control")
-        its_own = config.model_copy(update={"arms": list(control.arms), "ablations": []})
-        say_manifest(evaluate(control, *tables, folders[-1], its_own, say, force=args.force, launch=launch))
+        say_manifest(evaluate(control, *tables, folders[-1], control_config, say, force=args.force, launch=launch))
     say_manifest(make_report(folders, args.image_root, out_dir, args.heading, say))
     results = read_results(out_dir)
     say("\n" + score_table(results, args.heading) + recovery_text(results))

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     def work() -> None:
         _use_own_gpu()
         subject = job.subject.subject()
-        plan = plan_evaluation(subject, job.table, job.image_root, job.out_dir, job.config)
+        plan = plan_evaluation(subject, job.table, job.image_root, job.out_dir, job.config, dtype=job.dtype)
         num_answered = answer_shards(
             plan, subject, lambda text: send("progress", text=text), rank, num_ranks, stop_point(run_dir)
         )

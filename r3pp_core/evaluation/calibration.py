@@ -18,7 +18,7 @@ MIN_FOR_CORRELATION: Final = 3
 
 
 class Calibration:
-    """Collects what samples of arm r3 state while they pass through `watch`."""
+    """Collects what samples of arm r3 state while they pass through `watch`; one that states a null is passed over."""
 
     def __init__(self) -> None:
         self._stated: dict[tuple[str, float], list[tuple[float, ...]]] = defaultdict(list)
@@ -27,8 +27,9 @@ class Calibration:
         for sample in samples:
             stated, truth = sample.get("confidence"), sample.get("truth")
             if sample.get("arm") == R3 and stated and truth:
-                pairs = tuple(float(side[kind]) for kind in KINDS for side in (stated, truth))
-                self._stated[sample["dataset"], round(float(sample["level"]), 6)].append(pairs)
+                pairs = tuple(side[kind] for kind in KINDS for side in (stated, truth))
+                if None not in pairs:
+                    self._stated[sample["dataset"], round(float(sample["level"]), 6)].append(pairs)
             yield sample
 
     def results(self) -> dict[str, Any]:

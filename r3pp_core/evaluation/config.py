@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 LEVELS = [0.0, 0.2, 0.4, 0.6, 0.8]
 
@@ -12,31 +12,42 @@ class SweepConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    levels: list[float] = Field(LEVELS, description="damage levels in 0..1")
+    levels: list[float] = Field(LEVELS, min_length=1, description="damage levels in 0..1")
     damage: Literal["image", "text", "both"] = Field("both", description="what is damaged")
     batch_size: int = Field(32, ge=1, description="rows generated together")
     shard_rows: int = Field(64, ge=1, description="rows that a rank answers at a time, kept when it is interrupted")
-    seed: int = Field(0, description="seed of row choice, damage and intervals")
+    seed: int = Field(0, ge=0, description="seed of row choice, damage and intervals")
     unanswered: bool = Field(
         False, description="rows without a reference too: predictions and a submission file, no score"
     )
     text_overlap: bool = Field(False, description="BLEU and ROUGE-L besides (needs the extra overlap)")
 
+    @field_validator("levels", "ablation_levels", check_fields=False)
+    @classmethod
+    def _in_range(cls, levels: list[float] | None) -> list[float] | None:
+        if not all(0 <= level <= 1 for level in levels or ()):
+            raise ValueError("levels lie in 0..1")
+        return levels
+
 
 class EvaluateConfig(SweepConfig):
     """A robustness sweep. An arm is a way to ask the model (see r3pp_core.model.config.ARMS)."""
 
-    arms: list[str] = Field(["r3"], description="evaluated at every level")
+    arms: list[str] = Field(["r3"], min_length=1, description="evaluated at every level")
     ablations: list[str] = Field([], description="arms evaluated at ablation_levels only")
-    ablation_levels: list[float] = Field([0.0, 0.8], description="levels of the ablations")
-    rows_per_dataset: int | None = Field(500, ge=1, description="stratified by picture; none: all rows")
+    ablation_levels: list[float] = Field([0.0, 0.8], description="levels of the ablations, in 0..1")
+    rows_per_dataset: int | None = Field(
+        500, ge=1, description="rows a data set, stratified by picture; none: all rows"
+    )
     max_new_tokens: int = Field(32, ge=1, description="longest answer")
 
     def arms_at(self, level: float) -> list[str]:
-        return [
+        """Each arm once, however often it is named."""
+        arms = [
             *(self.arms if level in self.levels else []),
             *(self.ablations if level in self.ablation_levels else []),
         ]
+        return list(dict.fromkeys(arms))
 
     @property
     def all_levels(self) -> list[float]:

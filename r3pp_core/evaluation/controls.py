@@ -30,7 +30,7 @@ class EvidenceControls:
         pairs = [(entry, image.id_of(text.image_sha256s[entry])) for entry in np.flatnonzero(text.searchable).tolist()]
         self.pictures = np.array([pair for pair in pairs if pair[1] is not None], np.int64).reshape(-1, 2)
         self._texts: list[str] | None = None
-        self._oracle: dict[str, list[int]] = {}
+        self._oracle: dict[tuple[str, ...], list[int]] = {}  # by all that it depends on, for the levels to come
 
     def apply(self, control: str, rows: "Sequence[PreparedRow]") -> "list[PreparedRow]":
         change = {"shuffled": self._shuffled, "oracle": self._with_oracle}[control]
@@ -52,9 +52,11 @@ class EvidenceControls:
 
     def _with_oracle(self, row: "PreparedRow") -> "RowEvidence":
         """What was retrieved stays where no picture says an answer."""
-        if row.row_id not in self._oracle:
-            self._oracle[row.row_id] = self._says_answer(row)
-        places = self._oracle[row.row_id][: len(row.evidence.text.ids)]
+        asked = row.damaged.row
+        key = (asked["image_sha256"], asked["question"], *asked["answers"])
+        if key not in self._oracle:
+            self._oracle[key] = self._says_answer(row)
+        places = self._oracle[key][: len(row.evidence.text.ids)]
         if not places:
             return row.evidence
         text_ids, image_ids = self.pictures[places].T

@@ -14,6 +14,9 @@ from r3pp_core.evaluation.metrics import METRICS, Metric
 SUBSETS: Final[dict[Any, str]] = {0: "human", 1: "augmented"}
 """`meta.human_or_machine` of HuggingFaceM4/ChartQA (0 human, 1 machine) by the names in ChartQA's tables."""
 
+NO_SAMPLES: Final = {"original": 0, "effective": 0, "answerless": 0, "non_finite": 0}
+"""The counts of a data set's rows, where there is none."""
+
 _REQUIRED: Final = ("id", "dataset", "arm", "level", "image_sha256", "answers", "prediction")
 
 
@@ -53,16 +56,20 @@ def group_samples(
     """Scored rows by data set, arm and level, each list in the order of ids; and the counts of rows.
 
     Raises:
-        R3Error: no samples, a sample without a field or with an impossible level, or a repeated row.
+        R3Error: no samples, a sample without a field or with an impossible level, a repeated row, or a score that is
+            not finite.
     """
     found: dict[tuple[str, str, float], dict[str, ScoredRow]] = defaultdict(dict)
     ids: dict[str, set[str]] = defaultdict(set)
     answerless: dict[str, set[str]] = defaultdict(set)
+    non_finite: dict[str, set[str]] = defaultdict(set)
     scored: dict[tuple[str, tuple[str, ...]], tuple[float, ...]] = {}  # levels often repeat a prediction
     for sample in samples:
         _check(sample)
         dataset = sample["dataset"]
         ids[dataset].add(sample["id"])
+        if has_non_finite(sample):
+            non_finite[dataset].add(sample["id"])
         if not sample["answers"]:
             answerless[dataset].add(sample["id"])
             continue
@@ -74,7 +81,7 @@ def group_samples(
             )
         key = (sample["prediction"], tuple(sample["answers"]))
         if key not in scored:
-            scored[key] = tuple(score_row(sample, functions).values())
+            scored[key] = _finite_scores(sample, functions)
         rows[sample["id"]] = _scored_row(sample, scored[key])
     if not ids:
         raise R3Error("there is no sample to score; run the evaluation first")
@@ -87,10 +94,18 @@ def group_samples(
             "original": len(ids[dataset]),
             "effective": len(ids[dataset] - answerless[dataset]),
             "answerless": len(answerless[dataset]),
+            "non_finite": len(non_finite[dataset]),
         }
         for dataset in sorted(ids)
     }
     return groups, num_samples
+
+
+def has_non_finite(sample: Mapping[str, Any]) -> bool:
+    """Whether a number that the model states, or that its evidence was found by, was not finite: it is null here."""
+    stated = [value for name in ("gate", "confidence") for value in (sample.get(name) or {}).values()]
+    found = [hit.get(name, 0) for hit in sample.get("evidence") or () for name in ("score", "weight")]
+    return None in (*stated, *found)
 
 
 def column(rows: Sequence[ScoredRow], metric: str) -> np.ndarray:
@@ -105,6 +120,14 @@ def _check(sample: Mapping[str, Any]) -> None:
     level = sample["level"]
     if not (isinstance(level, int | float) and math.isfinite(level) and 0 <= level <= 1):
         raise R3Error(f"sample {sample['id']} has level {level!r}; a damage level is a number from 0 to 1")
+
+
+def _finite_scores(sample: Mapping[str, Any], functions: Mapping[str, Metric]) -> tuple[float, ...]:
+    scores = score_row(sample, functions)
+    for name, score in scores.items():
+        if not math.isfinite(score):
+            raise R3Error(f"row {sample['id']} of {sample['dataset']} scores {score} in {name}; mend that metric")
+    return tuple(scores.values())
 
 
 def _scored_row(sample: Mapping[str, Any], scores: tuple[float, ...]) -> ScoredRow:

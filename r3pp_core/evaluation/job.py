@@ -20,6 +20,7 @@ class EvaluationJob(BaseModel):
     image_root: Path
     out_dir: Path
     config: EvaluateConfig
+    dtype: str | None
 
 
 def launch_dir(out_dir: Path) -> Path:
@@ -37,6 +38,7 @@ def evaluation_job(plan: EvaluationPlan, subject: Subject, table: Path) -> Job:
         image_root=plan.image_root.resolve(),
         out_dir=plan.out_dir.resolve(),
         config=plan.config,
+        dtype=plan.request.inputs.get("dtype"),
     )
     path = written_for_ranks(described, folder, "job")
     return Job("r3pp_core.evaluation", ["--job", str(path)], folder, name=plan.request.stage)

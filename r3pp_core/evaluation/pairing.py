@@ -3,10 +3,12 @@
 Both are scored anew from their samples, so that one version of the metrics judges them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from r3pp_core.artefact import Target, require_manifest
 from r3pp_core.errors import R3Error, UsageError
@@ -21,7 +23,7 @@ from r3pp_core.jsonl import read_jsonl
 # Where two evaluations differ in one of these, their questions were not the same, whatever the rows.
 SAME_QUESTIONS = ("damage", "seed")
 # What a model and the base that it is measured against have to be given alike.
-SAME_VIEW = ("prompt", "max_pixels", "decoding")
+SAME_VIEW = ("prompt", "max_pixels", "decoding", "dtype")
 LEADING_ARMS = (R3, BASE)
 
 
@@ -75,7 +77,8 @@ def refuse_other_damage(a: Evaluation, b: Evaluation) -> None:
 
 
 def refuse_other_view(a: Evaluation, b: Evaluation) -> None:
-    """Raise R3Error where one was shown larger pictures, another prompt, or might say more."""
+    """Raise R3Error where one was shown larger pictures, another prompt, might say more, or answered in another number
+    format."""
     _refuse_unlike(a, b, SAME_VIEW, "so that one of them had it easier")
 
 
@@ -105,8 +108,10 @@ def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str
     """B against A, as one JSON-able dict.
 
     "differences": data set -> arm -> level -> the paired difference B - A in the data set's leading metric, with the
-    two means, the rows that one of them lacks, and the counts of rows that got better or worse. "changed": those rows,
-    the greatest change first. "signature": where the two differ in what was evaluated.
+    two means, the rows that one of them lacks, and the counts of rows that got better, worse, or another answer of the
+    same score ("reworded"). "areas": data set -> arm -> the difference of the area under the curve over "levels", on
+    the rows that both have at all of them. "changed": the rows that got better or worse, the greatest change first.
+    "reworded": those with another answer of the same score. "signature": where the two differ in what was evaluated.
 
     Arms that both have are compared with themselves; with `arm_a` and `arm_b`, or where none is common, one with
     another. Raises R3Error when nothing is common or the damage differs, UsageError for an arm that is not there.
@@ -114,41 +119,41 @@ def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str
     a, b = Evaluation.read(folder_a), Evaluation.read(folder_b)
     refuse_other_damage(a, b)
     differences: dict[str, Any] = {}
-    changed: list[dict[str, Any]] = []
+    areas: dict[str, Any] = {}
+    others: list[dict[str, Any]] = []
     for mine, theirs in _pairs(a, b, arm_a, arm_b):
         label = mine if mine == theirs else f"{theirs} - {mine}"
         for dataset in sorted(a.groups.keys() & b.groups.keys()):
+            metric = a.primary(dataset)
             levels = a.groups[dataset].get(mine, {}), b.groups[dataset].get(theirs, {})
+            paired: dict[float, tuple[list[ScoredRow], list[ScoredRow]]] = {}
             for level in sorted(levels[0].keys() & levels[1].keys()):
-                metric = a.primary(dataset)
                 common = rows_in_common(a, b, levels[0][level], levels[1][level])
                 if not common[0]:
                     continue
-                entry, rows = _difference(*common, metric, a.seed)
+                paired[level] = common
+                rows = [
+                    {"dataset": dataset, "arm": label, "level": level, "metric": metric, **row}
+                    for row in _other_answers(a, b, (mine, theirs), level, common, metric)
+                ]
+                entry = _difference(*common, metric, a.seed)
+                entry["reworded"] = sum(not _is_changed(row) for row in rows)
                 for side, asked, kept in zip(("only_a", "only_b"), levels, common, strict=True):
                     entry[side] = len(asked[level]) - len(kept)
                 differences.setdefault(dataset, {}).setdefault(label, {})[level_key(level)] = entry
-                changed += [
-                    {
-                        "dataset": dataset,
-                        "arm": label,
-                        "level": level,
-                        "id": row_id,
-                        "metric": metric,
-                        "a": {"score": score_a, "prediction": a.said[mine, level, row_id]["prediction"]},
-                        "b": {"score": score_b, "prediction": b.said[theirs, level, row_id]["prediction"]},
-                        **{name: b.said[theirs, level, row_id][name] for name in ("question", "answers", "image_path")},
-                    }
-                    for row_id, score_a, score_b in rows
-                ]
+                others += rows
+            if area := _area_difference(paired, metric, a.seed):
+                areas.setdefault(dataset, {})[label] = area
     if not differences:
         raise R3Error(f"{folder_a} and {folder_b} have no scored row at the same level in common; nothing to compare")
-    changed.sort(key=lambda row: (-abs(row["b"]["score"] - row["a"]["score"]), row["dataset"], row["level"], row["id"]))
+    others.sort(key=lambda row: (-abs(row["b"]["score"] - row["a"]["score"]), row["dataset"], row["level"], row["id"]))
     return {
         "a": str(folder_a),
         "b": str(folder_b),
         "differences": differences,
-        "changed": changed,
+        "areas": areas,
+        "changed": [row for row in others if _is_changed(row)],
+        "reworded": [row for row in others if not _is_changed(row)],
         "signature": {
             name: {"a": pair[0], "b": pair[1]}
             for name, pair in _unlike(a.results["signature"], b.results["signature"]).items()
@@ -174,33 +179,68 @@ def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, 
     return {name: (a.get(name), b.get(name)) for name in sorted({*a, *b}) if a.get(name) != b.get(name)}
 
 
-def _difference(
-    rows_a: Sequence[ScoredRow], rows_b: Sequence[ScoredRow], metric: str, seed: int
-) -> tuple[dict[str, Any], list[tuple[str, float, float]]]:
-    """The entry of one data set, arm and level, and its changed rows as (id, score of A, score of B)."""
+def _is_changed(row: Mapping[str, Any]) -> bool:
+    return bool(row["a"]["score"] != row["b"]["score"])
+
+
+def _other_answers(
+    a: Evaluation,
+    b: Evaluation,
+    arms: tuple[str, str],
+    level: float,
+    rows: tuple[Sequence[ScoredRow], Sequence[ScoredRow]],
+    metric: str,
+) -> Iterator[dict[str, Any]]:
+    """Of the same questions those that were answered otherwise, with both answers and scores."""
+    for row, score_a, score_b in zip(rows[0], column(rows[0], metric), column(rows[1], metric), strict=True):
+        said_a, said_b = a.said[arms[0], level, row.id], b.said[arms[1], level, row.id]
+        if said_a["prediction"] != said_b["prediction"]:
+            yield {
+                "id": row.id,
+                "a": {"score": float(score_a), "prediction": said_a["prediction"]},
+                "b": {"score": float(score_b), "prediction": said_b["prediction"]},
+                **{name: said_b[name] for name in ("question", "answers", "image_path")},
+            }
+
+
+def _difference(rows_a: Sequence[ScoredRow], rows_b: Sequence[ScoredRow], metric: str, seed: int) -> dict[str, Any]:
+    """The entry of one data set, arm and level."""
     scores_a, scores_b = column(rows_a, metric), column(rows_b, metric)
-    difference = statistics.paired_difference(scores_b, scores_a, [row.picture for row in rows_b], seed)
-    changed = [
-        (row.id, float(score_a), float(score_b))
-        for row, score_a, score_b in zip(rows_b, scores_a, scores_b, strict=True)
-        if score_a != score_b
-    ]
-    entry = {
+    return {
         "metric": metric,
-        **asdict(difference),
+        **asdict(statistics.paired_difference(scores_b, scores_a, [row.picture for row in rows_b], seed)),
         "a": float(scores_a.mean()),
         "b": float(scores_b.mean()),
-        "better": sum(score_b > score_a for _, score_a, score_b in changed),
-        "worse": sum(score_b < score_a for _, score_a, score_b in changed),
+        "better": int((scores_b > scores_a).sum()),
+        "worse": int((scores_b < scores_a).sum()),
     }
-    return entry, changed
+
+
+def _area_difference(
+    paired: Mapping[float, tuple[Sequence[ScoredRow], Sequence[ScoredRow]]], metric: str, seed: int
+) -> dict[str, Any] | None:
+    """Of the area under the curve, over the rows that both have at every level; None where no curve is in common."""
+    ids = set.intersection(*({row.id for row in rows} for rows, _ in paired.values())) if paired else set()
+    if len(paired) < 2 or not ids:
+        return None
+    weights = statistics.trapezoid_weights(list(paired))
+    kept = [[[row for row in rows if row.id in ids] for rows in sides] for sides in paired.values()]
+    area_a, area_b = (weights @ np.stack([column(sides[side], metric) for sides in kept]) for side in (0, 1))
+    return {
+        "metric": metric,
+        "levels": list(paired),
+        **asdict(statistics.paired_difference(area_b, area_a, [row.picture for row in kept[0][1]], seed)),
+        "a": float(area_a.mean()),
+        "b": float(area_b.mean()),
+    }
 
 
 def comparison_text(compared: Mapping[str, Any], num_examples: int = 10) -> str:
-    """For a terminal, in %: a line for each data set, arm and level, then the rows that changed most."""
+    """For a terminal, in %: a line for each data set, arm and level, then the rows that changed, the most first."""
     lines = [f"A {compared['a']}", f"B {compared['b']}"]
     lines += [f"differs in {name}: {pair['a']} | {pair['b']}" for name, pair in compared["signature"].items()]
-    titles = ["data set", "arm", "level", "metric", "A", "B", "B - A", "p", "n", "better", "worse", "only A", "only B"]
+    titles = ["data set", "arm", "level", "metric", "A", "B", "B - A", "p", "n", "better", "worse"]
+    titles += ["reworded", "only A", "only B"]
     table = [
         [
             dataset,
@@ -211,17 +251,23 @@ def comparison_text(compared: Mapping[str, Any], num_examples: int = 10) -> str:
             f"{100 * entry['b']:.1f}",
             signed_interval(entry),
             f"{entry['p']:.3f}",
-            *(str(entry[name]) for name in ("n", "better", "worse", "only_a", "only_b")),
+            *(str(entry.get(name, "-")) for name in ("n", "better", "worse", "reworded", "only_a", "only_b")),
         ]
         for dataset, arms in compared["differences"].items()
         for arm, levels in arms.items()
-        for level, entry in levels.items()
+        for level, entry in [*levels.items(), *_area_of(compared, dataset, arm)]
     ]
     lines += ["", *text_table(titles, table, num_left=4)]
-    shown = compared["changed"][:num_examples]
-    lines += ["", f"{len(compared['changed'])} answers changed their score; the {len(shown)} that changed most:"]
-    for row in shown:
-        lines.append(f"{row['id']} at level {level_key(row['level'])}, {row['arm']}: {row['question']}")
-        lines += [f"  {side.upper()} {row[side]['score']:.2f} {row[side]['prediction']!r}" for side in ("a", "b")]
-        lines.append(f"  expected {' or '.join(row['answers'])}")
+    for kind, what in (("changed", "changed their score"), ("reworded", "are other words of the same score")):
+        shown = compared[kind][:num_examples]
+        lines += ["", f"{len(compared[kind])} answers {what}{'; the first ' + str(len(shown)) + ':' if shown else ''}"]
+        for row in shown:
+            lines.append(f"{row['id']} at level {level_key(row['level'])}, {row['arm']}: {row['question']}")
+            lines += [f"  {side.upper()} {row[side]['score']:.2f} {row[side]['prediction']!r}" for side in ("a", "b")]
+            lines.append(f"  expected {' or '.join(row['answers'])}")
     return "\n".join(lines) + "\n"
+
+
+def _area_of(compared: Mapping[str, Any], dataset: str, arm: str) -> list[tuple[str, Mapping[str, Any]]]:
+    area = compared["areas"].get(dataset, {}).get(arm)
+    return [("area", area)] if area else []

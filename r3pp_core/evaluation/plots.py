@@ -46,6 +46,22 @@ def metric_title(metric: str) -> str:
     return METRIC_TITLES.get(metric) or metric.replace("_", " ")
 
 
+def ablation_level(results: Mapping[str, Any], dataset: str) -> str | None:
+    """The highest level (a results key) at which an ablation was asked."""
+    asked = {level for arm, levels in results["results"][dataset].items() if arm not in ARM_TITLES for level in levels}
+    return max(asked, key=float, default=None)
+
+
+def dataset_plots(results: Mapping[str, Any], dataset: str) -> dict[str, bytes]:
+    """All that is drawn of a data set, by name: "curves", and "ablations" and "operators" where any were evaluated."""
+    drawn = {"curves": robustness_curves(results, dataset)}
+    if (level := ablation_level(results, dataset)) is not None:
+        drawn["ablations"] = ablation_bars(results, dataset, level)
+    if any(results["operators"][dataset].get(arm) for arm in (BASE, R3)):
+        drawn["operators"] = operator_bars(results, dataset)
+    return drawn
+
+
 def robustness_curves(results: Mapping[str, Any], dataset: str) -> bytes:
     """The primary metric over the damage level with its 95 % band: each main arm. PNG bytes."""
     metric = results["primary"][dataset]

@@ -48,15 +48,19 @@ def recovery(groups: Mapping[str, Arms], primary: Mapping[str, str], seed: int) 
     }
     means = {dataset: values.mean(axis=0) for dataset, (values, _) in tables.items()}
     counts = {dataset: (len(values), len(set(pictures))) for dataset, (values, pictures) in tables.items()}
+    is_known = {dataset: pictures >= statistics.MIN_CLUSTERS for dataset, (_, pictures) in counts.items()}
     return {
         "against": against,
         "level": level_key(top),
-        "datasets": {dataset: _entry(means[dataset], drawn[dataset], *counts[dataset]) for dataset in tables},
+        "datasets": {
+            dataset: _entry(means[dataset], drawn[dataset], *counts[dataset], is_known[dataset]) for dataset in tables
+        },
         MEAN: _entry(
             np.mean(list(means.values()), axis=0),
             np.mean(list(drawn.values()), axis=0),
             sum(rows for rows, _ in counts.values()),
             sum(pictures for _, pictures in counts.values()),
+            all(is_known.values()),
         ),
     }
 
@@ -121,14 +125,18 @@ def _table(arms: Arms, against: str, top: float, metric: str) -> tuple[np.ndarra
     return values, [row.picture for row in arms[R3][top]]
 
 
-def _entry(mean: np.ndarray, drawn: np.ndarray, num_rows: int, num_pictures: int) -> dict[str, Any]:
-    """`mean` (4,), `drawn` (R, 4)."""
+def _entry(mean: np.ndarray, drawn: np.ndarray, num_rows: int, num_pictures: int, is_known: bool) -> dict[str, Any]:
+    """`mean` (4,), `drawn` (R, 4). Not `is_known`: of one picture nobody can tell how they vary, so that their bounds
+    are all that is possible."""
     parts = {name: _interval(mean[i], drawn[:, i]) for i, name in enumerate(_PARTS)}
+    if not is_known:
+        for name, part in parts.items():
+            part["low"], part["high"] = statistics.SCORES if name == "clean" else statistics.DIFFERENCES
     lost, won, clean = mean[0], mean[1], mean[3]
     return {
         **parts,
-        "lost_share": _share(lost, clean, drawn[:, 0], drawn[:, 3]),
-        "recovered": _share(won, lost, drawn[:, 1], drawn[:, 0]),
+        "lost_share": _share(lost, clean, drawn[:, 0], drawn[:, 3]) if is_known else None,
+        "recovered": _share(won, lost, drawn[:, 1], drawn[:, 0]) if is_known else None,
         "n": num_rows,
         "num_pictures": num_pictures,
     }

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PICTURE_SIDE_PX: Final = 340
 EVIDENCE_SIDE_PX: Final = 150
 _JPEG_QUALITY: Final = 82
+FEW_PICTURES: Final = 20
+"""Below this a percentile interval from resampling pictures covers too little, and the page says so."""
 
 AGAINST_TITLES: Final = {
     CONTROL: "the control (the same training without evidence)",
@@ -45,6 +47,7 @@ def render_report(
     """
     environment = template_environment()
     environment.filters["percent"] = _percent
+    environment.filters["number"] = _number
     environment.filters["signed_interval"] = lambda entry: signed_interval(entry).replace("-", "\u2212")
     environment.filters["arm_title"] = plots.arm_title
     environment.filters["metric_title"] = plots.metric_title
@@ -59,6 +62,8 @@ def render_report(
         datasets=datasets,
         ablation_levels=sorted({level for d in datasets for level in d["ablation_levels"]}, key=float),
         summary=_summary(results),
+        few_pictures=_few_pictures(results),
+        few_pictures_limit=FEW_PICTURES,
         reliability=_png_address(plots.reliability(results)) if results["confidence"] else None,
         signature=_flat_signature(results["signature"]),
         outcomes=OUTCOMES,
@@ -89,8 +94,7 @@ def _dataset_view(results: Mapping[str, Any], name: str) -> dict[str, Any]:
     main = [arm for arm in plots.ARM_TITLES if arm in arms]
     ablations = sorted(set(arms) - set(plots.ARM_TITLES))
     ablation_levels = [level for level in levels if any(level in arms[arm] for arm in ablations)]
-    top = max(ablation_levels, key=float, default=None)
-    has_operators = any(results["operators"][name].get(arm) for arm in (BASE, R3))
+    drawn = {kind: _png_address(png) for kind, png in plots.dataset_plots(results, name).items()}
     return {
         "name": name,
         "metric": results["primary"][name],
@@ -99,10 +103,10 @@ def _dataset_view(results: Mapping[str, Any], name: str) -> dict[str, Any]:
         "main": main,
         "ablations": ablations,
         "ablation_levels": ablation_levels,
-        "curves": _png_address(plots.robustness_curves(results, name)),
-        "ablation_plot": _png_address(plots.ablation_bars(results, name, top)) if top is not None else None,
-        "ablation_plot_level": top,
-        "operator_plot": _png_address(plots.operator_bars(results, name)) if has_operators else None,
+        "curves": drawn["curves"],
+        "ablation_plot": drawn.get("ablations"),
+        "ablation_plot_level": plots.ablation_level(results, name),
+        "operator_plot": drawn.get("operators"),
     }
 
 
@@ -123,6 +127,21 @@ def _summary(results: Mapping[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return lines
+
+
+def _few_pictures(results: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Which scores stand on fewer than FEW_PICTURES, with the least number of pictures behind one of them."""
+    least: dict[str, int] = {}
+    for dataset, arms in results["results"].items():
+        for cell in (cell for by_level in arms.values() for cell in by_level.values()):
+            subsets = {f"{dataset}, {name} questions": part for name, part in cell["subsets"].items()}
+            for where, part in {dataset: cell, **subsets}.items():
+                least[where] = min(part["num_pictures"], least.get(where, part["num_pictures"]))
+        for by_operator in results["operators"][dataset].values():
+            for operator, entry in by_operator.items():
+                where = f"{dataset}, damage by {operator.replace('_', ' ')}"
+                least[where] = min(entry["num_clusters"], least.get(where, entry["num_clusters"]))
+    return [(where, number) for where, number in least.items() if number < FEW_PICTURES]
 
 
 def _flat_signature(signature: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -171,6 +190,10 @@ def _reason(error: Exception) -> str:
 
 def _png_address(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _percent(value: float | None) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
 from r3pp_core.errors import R3Error
-from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.metric_set import chosen_metrics
+from r3pp_core.evaluation.plan import ROW_COUNTS, config_of
 from r3pp_core.evaluation.report import render_report
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
@@ -35,7 +36,7 @@ def make_report(
     """
     manifests = {folder.name: require_manifest(Target(folder), "r3pp evaluate") for folder in evaluation_dirs}
     _check_agreement(manifests)
-    config = EvaluateConfig.model_validate(next(iter(manifests.values())).config)
+    config = config_of(next(iter(manifests.values())))
     metrics = chosen_metrics(config.text_overlap)
     request = Request(
         stage="report",
@@ -46,10 +47,12 @@ def make_report(
 
     def make(staging: Path) -> Outcome:
         samples = [sample for folder in evaluation_dirs for sample in read_jsonl(folder / "samples.jsonl")]
-        results = score_samples(samples, PRIMARY, config.seed, _signature(evaluation_dirs), metrics)
+        signature, row_counts = _signature(evaluation_dirs), _row_counts(evaluation_dirs)
+        results = score_samples(samples, PRIMARY, config.seed, signature, metrics, row_counts)
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         page = render_report(results, samples, image_root, heading, damaged_picture(image_root, config))
         (staging / "report.html").write_text(page, encoding="utf-8")
+        write_environment(out_dir)
         return Outcome(counts={"samples": len(samples)})
 
     return build(Target(out_dir), request, make, force=force, progress=progress)
@@ -66,9 +69,9 @@ def disagreement(evaluation_dirs: Sequence[Path]) -> str | None:
 
 def _check_agreement(manifests: dict[str, Manifest]) -> None:
     first_name, first = next(iter(manifests.items()))
-    first_config = EvaluateConfig.model_validate(first.config)
+    first_config = config_of(first)
     for name, manifest in manifests.items():
-        config = EvaluateConfig.model_validate(manifest.config)
+        config = config_of(manifest)
         for key in MUST_AGREE:
             value, wanted = getattr(config, key), getattr(first_config, key)
             if value != wanted:
@@ -76,6 +79,12 @@ def _check_agreement(manifests: dict[str, Manifest]) -> None:
                     f"{name} and {first_name} cannot be compared: {key} is {value} and {wanted}; "
                     "evaluate both with the same"
                 )
+        formats = manifest.details.get("dtype"), first.details.get("dtype")
+        if formats[0] != formats[1]:
+            raise R3Error(
+                f"{name} and {first_name} cannot be compared: one answered in {formats[0]}, the other in {formats[1]}; "
+                "evaluate both on the same kind of machine"
+            )
         for key in ("table", "max_pixels", "prompt"):
             if manifest.inputs[key] != first.inputs[key]:
                 raise R3Error(
@@ -93,6 +102,16 @@ def _signature(evaluation_dirs: Sequence[Path]) -> dict[str, Any]:
         first = next(iter(values.values()))
         merged[key] = first if all(value == first for value in values.values()) else values
     return merged
+
+
+def _row_counts(evaluation_dirs: Sequence[Path]) -> dict[str, Any]:
+    """By data set what became of the table's rows, from the first evaluation that says it: they asked the same rows."""
+    found: dict[str, Any] = {}
+    for folder in evaluation_dirs:
+        for dataset, counts in read_results(folder)["n-samples"].items():
+            if told := {name: counts[name] for name in ROW_COUNTS if name in counts}:
+                found.setdefault(dataset, told)
+    return found
 
 
 def read_results(folder: Path) -> dict[str, Any]:

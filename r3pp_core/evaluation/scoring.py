@@ -1,19 +1,20 @@
 """From samples (one dict a row, as `predict` writes them) to results: scores, comparisons, signatures.
 
-The layout follows lm-evaluation-harness' results.json (results, versions, higher_is_better, n-samples) with
-data set, arm and level as nested keys. Predictions are final when they come here: nothing in this module
-edits one.
+The top keys are named as in lm-evaluation-harness' results.json (results, versions, higher_is_better, n-samples);
+below them data set, arm and level are nested, where it has flat tasks. Predictions are final when they come here:
+nothing in this module edits one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation import statistics
 from r3pp_core.evaluation.calibration import Calibration
 from r3pp_core.evaluation.comparison import BASE, R3, by_operator, differences, robustness
-from r3pp_core.evaluation.grouping import SUBSETS, ScoredRow, group_samples, level_key
+from r3pp_core.evaluation.grouping import NO_SAMPLES, SUBSETS, ScoredRow, group_samples, level_key
 from r3pp_core.evaluation.metric_set import ALWAYS, MetricSet
 from r3pp_core.evaluation.metrics import METRICS
 from r3pp_core.evaluation.recovery import recovery
@@ -27,19 +28,25 @@ def score_samples(
     seed: int = 0,
     signature: Mapping[str, Any] | None = None,
     metrics: MetricSet = ALWAYS,
+    row_counts: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """All results of a run, as one JSON-able dict; the same samples in any order give the same results.
 
     `primary` names the leading metric of each data set. `signature` says what was evaluated (data hash, model
     hash, prompt, max_pixels, decoding); a value may be a mapping by data set or by arm. Rows without answers
     are counted under "n-samples" and never scored. A data set is led by one of METRICS, whatever `metrics` adds.
+    `row_counts` says by data set what became of the table's rows before they were samples; it joins "n-samples".
 
     Raises:
         R3Error: no samples, a sample without a field, a repeated row, a data set without a primary metric, or
             a row that one of two compared arms or levels lacks.
     """
     calibration = Calibration()
-    groups, num_samples = group_samples(calibration.watch(samples), metrics.functions)
+    groups, counted = group_samples(calibration.watch(samples), metrics.functions)
+    num_samples = {
+        dataset: {**counted.get(dataset, NO_SAMPLES), **row_counts.get(dataset, {})}
+        for dataset in sorted({*counted, *row_counts})
+    }
     for dataset in num_samples:
         if primary.get(dataset) not in METRICS:
             raise R3Error(

@@ -4,6 +4,7 @@ A shard is one JSONL file, whole or not there: how it was answered, then a line 
 that was left out. No batch crosses its border, so its bytes do not depend on who answers the others.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from r3pp_core.evaluation.plan import EvaluationPlan
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.run_dir import StopPoint, no_stop
+from r3pp_core.model.config import ARMS, Arm, PromptConfig
+from r3pp_core.model.prompt import shown_ocr_text
 from r3pp_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -162,21 +165,27 @@ class _Asking:
         prepared = self.subject.shown(prepared, arm)
         answers = self.subject.answer(prepared, arm, self.config.max_new_tokens)
         for row, answer in zip(prepared, answers, strict=True):
-            yield sample(row, arm, answer)
+            yield sample(row, arm, answer, self.subject.config.prompt)
+        is_first = self.num_done == 0
         self.num_done += len(prepared)
         now = time.monotonic()
-        if now - self.last_said > SAY_EVERY_S:
+        rate = self.num_done / (now - self.start)
+        if is_first:
+            self.progress(
+                f"{self.what}: {self.num_generations} answers, about {self.num_generations / rate:.0f} s "
+                f"at the pace of the first {self.num_done}"
+            )
+        elif now - self.last_said > SAY_EVERY_S:
             self.last_said = now
-            rate = self.num_done / (now - self.start)
             left = (self.num_generations - self.num_done) / rate
             self.progress(
                 f"{self.what}: {self.num_done} of {self.num_generations} answers, {rate:.0f}/s, about {left:.0f} s left"
             )
 
 
-def sample(prepared: "PreparedRow", arm: str, answer: Any) -> dict[str, Any]:
-    """Everything about one answer, as one line of samples.jsonl."""
-    damaged, row = prepared.damaged, prepared.damaged.row
+def sample(prepared: "PreparedRow", arm: str, answer: Any, prompt: PromptConfig) -> dict[str, Any]:
+    """Everything about one answer, as one line of samples.jsonl. A number that is not finite is null."""
+    damaged, row, shown = prepared.damaged, prepared.damaged.row, ARMS[arm]
     return {
         "id": row["id"],
         "dataset": row["dataset"],
@@ -186,27 +195,43 @@ def sample(prepared: "PreparedRow", arm: str, answer: Any) -> dict[str, Any]:
         "question": row["question"],
         "answers": row["answers"],
         "prediction": answer.text,
+        "is_cut": answer.is_cut,
         "arm": arm,
         "level": damaged.level,
         "meta": row["meta"],
         "operators": damaged.operators,
-        "evidence": _evidence(prepared) if arm.startswith("r3") else [],
+        "pseudo_text": shown_ocr_text(damaged.pseudo_text, prompt) if shown.ocr_text else None,
+        "evidence": _evidence(prepared, shown),
         "gate": _rounded(answer.gate),
         "confidence": _rounded(answer.confidence),
         "truth": {"c_vis": damaged.c_vis, "c_text": damaged.c_text},
     }
 
 
-def _rounded(values: dict[str, float] | None) -> dict[str, float] | None:
+def _rounded(values: dict[str, float] | None) -> dict[str, float | None] | None:
     """Digits that do not depend on how rows were batched."""
-    return None if values is None else {name: round(value, 4) for name, value in values.items()}
+    return None if values is None else {name: _finite(value, 4) for name, value in values.items()}
 
 
-def _evidence(prepared: "PreparedRow") -> list[dict[str, Any]]:
-    if prepared.evidence is None:
-        return []
+def _finite(value: float, num_digits: int) -> float | None:
+    return round(float(value), num_digits) if math.isfinite(value) else None
+
+
+def _evidence(prepared: "PreparedRow", arm: Arm) -> list[dict[str, Any]]:
+    """The hits that this arm gives the model: `weight` is a hit's share among those of its kind."""
+    sides = {
+        "text": prepared.evidence.text if arm.text_evidence else None,
+        "image": prepared.evidence.image if arm.image_evidence else None,
+    }
     return [
-        {"image_path": entry.image_path, "score": round(float(score), 5), "modality": modality}
-        for modality, hits in (("text", prepared.evidence.text), ("image", prepared.evidence.image))
-        for entry, score in zip(hits.entries, hits.scores[hits.mask], strict=True)
+        {
+            "image_path": entry.image_path,
+            "image_sha256": entry.image_sha256,
+            "score": _finite(score, 5),
+            "weight": _finite(weight, 5),
+            "modality": modality,
+        }
+        for modality, hits in sides.items()
+        if hits is not None
+        for entry, score, weight in zip(hits.entries, hits.scores[hits.mask], hits.weights[hits.mask], strict=True)
     ]

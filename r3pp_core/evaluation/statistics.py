@@ -17,6 +17,9 @@ from r3pp_core.errors import R3Error
 
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 1000
+Z_95 = 1.96
+MIN_CLUSTERS = 2  # with fewer there is nothing to resample
+SCORES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # between which all scores lie, and all differences of two
 _MAX_CELLS = 4_000_000  # resamples x clusters drawn at a time: 32 MB of indices
 
 Floats = NDArray[np.float64]
@@ -26,7 +29,8 @@ Floats = NDArray[np.float64]
 class Interval:
     """A mean over n rows with its 95 % percentile interval; `stderr` is the deviation of the resampled means.
 
-    With one cluster there is nothing to resample: low and high equal the mean and say nothing.
+    With one cluster there is nothing to resample, and nothing is known: low and high are the least and the most that a
+    score, or a difference of two, can be, and `stderr` is that of such an interval.
     """
 
     mean: float
@@ -67,7 +71,8 @@ def bootstrap_means(
     scores, labels, num_clusters = _checked(values, clusters)
     resampled = _resampled_means(scores, labels, num_clusters, seed, num_resamples)
     return [
-        Interval(**_interval_fields(scores[:, i], resampled[:, i], num_clusters, seed)) for i in range(scores.shape[1])
+        Interval(**_interval_fields(scores[:, i], resampled[:, i], num_clusters, seed, SCORES))
+        for i in range(scores.shape[1])
     ]
 
 
@@ -92,7 +97,7 @@ def paired_difference(
     """The mean of a - b over the same n rows, with its interval and two-sided p value.
 
     p is twice the smaller share of resampled differences on either side of zero, with one more resample
-    counted as being there, so it is never 0; it is 1 where a and b agree on every row.
+    counted as being there, so it is never 0; it is 1 where a and b agree on every row, and with one cluster.
 
     Raises:
         R3Error: nothing to compare, a score that is not finite, or lengths that differ.
@@ -106,8 +111,8 @@ def paired_difference(
     difference, labels, num_clusters = _checked(scores_a - scores_b, clusters)
     resampled = _resampled_means(difference, labels, num_clusters, seed, num_resamples)[:, 0]
     num_tail = min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))
-    p = min(1.0, float(2 * (1 + num_tail) / (1 + num_resamples)))
-    return PairedInterval(**_interval_fields(difference[:, 0], resampled, num_clusters, seed), p=p)
+    p = min(1.0, float(2 * (1 + num_tail) / (1 + num_resamples))) if num_clusters >= MIN_CLUSTERS else 1.0
+    return PairedInterval(**_interval_fields(difference[:, 0], resampled, num_clusters, seed, DIFFERENCES), p=p)
 
 
 def trapezoid_weights(levels: Sequence[float]) -> Floats:
@@ -192,9 +197,16 @@ def _resampled_means(
     return drawn[:, :-1] / drawn[:, -1:]
 
 
-def _interval_fields(scores: Floats, resampled: Floats, num_clusters: int, seed: int) -> dict:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
+def _interval_fields(
+    scores: Floats, resampled: Floats, num_clusters: int, seed: int, possible: tuple[float, float]
+) -> dict:
+    if num_clusters < MIN_CLUSTERS:
+        low, high = possible
+        stderr = (high - low) / (2 * Z_95)
+    else:
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(resampled, [tail, 1 - tail])
+        stderr = resampled.std(ddof=1) if len(resampled) > 1 else 0.0
     return {
         "mean": float(scores.mean()),
         "low": float(low),
@@ -202,5 +214,5 @@ def _interval_fields(scores: Floats, resampled: Floats, num_clusters: int, seed:
         "n": len(scores),
         "num_clusters": num_clusters,
         "seed": seed,
-        "stderr": float(resampled.std(ddof=1)) if len(resampled) > 1 else 0.0,
+        "stderr": float(stderr),
     }

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from r3pp_core.artefact import Target, require_manifest
+from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
-from r3pp_core.model.config import ARMS, R3Config
-from r3pp_core.model.prompt import PROMPT_VERSION
+from r3pp_core.model.config import ARMS, BASE_ARMS, CONTROL_ARMS, R3_ARMS, R3Config
+from r3pp_core.model.prompt import PROMPT_VERSION, SYSTEM
 
 if TYPE_CHECKING:
     from r3pp_core.evaluation.controls import EvidenceControls
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
     from r3pp_core.model.preparation import PreparedRow, Preparer
     from r3pp_core.model.r3 import R3Model
 
-BASE_ARMS = ("base", "base_ocr")
 MAX_KEPT_BYTES = 1 << 30  # of decoded pictures, which come back at every damage level
-CONTROL_ARMS = ("control",)
-R3_ARMS = tuple(arm for arm in ARMS if arm not in (*BASE_ARMS, *CONTROL_ARMS))
 
 
 class Places(BaseModel):
@@ -93,7 +91,14 @@ class Subject:
 
     @property
     def prompt(self) -> dict[str, Any]:
-        return {"version": PROMPT_VERSION, **self.config.prompt.model_dump()}
+        """All words that it is asked with, but for those of its rows."""
+        own = self.config.prompt
+        return {
+            "version": PROMPT_VERSION,
+            **own.model_dump(),
+            "system": own.system or SYSTEM,
+            "instructions": {name: own.instructions.get(name, spec.prompt) for name, spec in DATASETS.items()},
+        }
 
     def preparer(self, image_root: Path, damage: str, seed: int) -> "Preparer":
         from r3pp_core.corruption.simulator import CorruptionConfig

@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, is_whole, read_manifest
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, is_whole, read_manifest, unfinished
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
+from r3pp_core.evaluation.environment import write_environment
+from r3pp_core.evaluation.grouping import has_non_finite, score_row
 from r3pp_core.evaluation.job import evaluation_job, launch_dir
-from r3pp_core.evaluation.metric_set import chosen_metrics
+from r3pp_core.evaluation.metric_set import MetricSet, chosen_metrics
 from r3pp_core.evaluation.plan import EvaluationPlan, plan_evaluation, without_scoring
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.shards import answer_shards, read_shard
@@ -44,6 +46,8 @@ def evaluate(
 ) -> Manifest:
     """Ask `subject` every arm of the config and write `out_dir/samples.jsonl` and `out_dir/results.json`.
 
+    A row that is scored carries its scores.
+
     With `launch` the ranks of a launcher ask; the bytes are the same. Rows whose picture cannot be opened go to
     rejected.jsonl, counted. Answers that `out_dir` holds are kept when only other scores of them are asked for, and
     those of an interrupted evaluation in any case.
@@ -53,7 +57,9 @@ def evaluate(
     """
     _check_config(config, subject)
     metrics = chosen_metrics(config.text_overlap)
-    plan = plan_evaluation(subject, table, image_root, out_dir, config)
+    is_elsewhere = launch is not None and launch.launcher != "local"
+    dtype = None if is_elsewhere else subject.dtype
+    plan = plan_evaluation(subject, table, image_root, out_dir, config, dtype=dtype)
 
     def answer() -> None:
         if launch is None:
@@ -70,10 +76,14 @@ def evaluate(
         outcome = None if force else _finished_answers(plan, staging, progress)
         outcome = outcome or _ask(plan, table, staging, answer, progress)
         described = signature(subject, plan.request.inputs["table"], config, outcome.details["dtype"])
-        results = score_samples(read_jsonl(staging / "samples.jsonl"), PRIMARY, config.seed, described, metrics)
+        samples, row_counts = staging / "samples.jsonl", plan.count_rows(read_jsonl(staging / "rejected.jsonl"))
+        _say_what_is_missing(plan, samples, row_counts, progress)
+        results = score_samples(read_jsonl(samples), PRIMARY, config.seed, described, metrics, row_counts)
         (staging / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        _add_scores(samples, metrics)
         for name in write_submissions(read_jsonl(staging / "samples.jsonl"), staging):
             progress(f"{plan.request.stage}: predictions to submit are in {out_dir / name}")
+        write_environment(out_dir)
         return outcome
 
     def tidy() -> None:
@@ -90,7 +100,9 @@ def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], 
     samples, rejected, dtypes = [], [], set()
     for number in range(plan.num_shards):
         shard = read_shard(plan, number)
-        samples += shard.samples
+        # A row that was rejected at one level may be answered at the others, and is no row of a comparison.
+        gone = {line["id"] for line in shard.rejected}
+        samples += [line for line in shard.samples if line["id"] not in gone]
         rejected += shard.rejected
         dtypes.add(shard.dtype)
     if not samples:
@@ -102,12 +114,41 @@ def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], 
         counts={
             "rows": len(plan.rows),
             "samples": len(samples),
-            "rows_without_answer": plan.num_answerless,
+            "rows_without_answer": sum(plan.chosen.num_answerless.values()),
             "pictures": len({row["image_sha256"] for row in plan.rows}),
+            "non_finite": len({line["id"] for line in samples if has_non_finite(line)}),
         },
         left_out=Counter(row["reason"] for row in rejected),
         details={"dtype": " and ".join(sorted(dtypes))},
     )
+
+
+def _say_what_is_missing(
+    plan: EvaluationPlan, samples: Path, row_counts: Mapping[str, Mapping[str, Any]], progress: Progress
+) -> None:
+    if ids := list(dict.fromkeys(line["id"] for line in read_jsonl(samples) if has_non_finite(line))):
+        progress(
+            f"{plan.request.stage}: {len(ids)} rows have a gate, confidence or evidence that is not finite, the first "
+            f"{ids[0]}; it is written as null"
+        )
+    for dataset, counts in row_counts.items():
+        if counts["asked"] == sum(counts["left_out"].values()):
+            reasons = ", ".join(f"{number} {reason}" for reason, number in counts["left_out"].items())
+            progress(
+                f"{plan.request.stage}: no row of {dataset} is left of {counts['in_table']} in the table "
+                f"({counts['without_answer']} without an answer{', ' if reasons else ''}{reasons})"
+            )
+
+
+def _add_scores(samples: Path, metrics: MetricSet) -> None:
+    """Give each line its `scores` by metric, null without a reference; its prediction is final and stays as it is."""
+    scored = (
+        {**line, "scores": score_row(line, metrics.functions) if line["answers"] else None}
+        for line in read_jsonl(samples)
+    )
+    staging = unfinished(samples)
+    write_jsonl(staging, scored)
+    staging.replace(samples)
 
 
 def _finished_answers(plan: EvaluationPlan, staging: Path, progress: Progress) -> Outcome | None:
@@ -141,6 +182,8 @@ def signature(subject: Subject, data_hash: str, config: EvaluateConfig, dtype: s
     return {
         "data_hash": data_hash,
         "model_hash": subject.hashes["model"],
+        "backbone_hash": subject.hashes.get("backbone", subject.hashes["model"]),  # the base is its own
+        **{f"{name}_hash": value for name, value in subject.hashes.items() if name.startswith("index_")},
         "prompt": subject.prompt,
         "max_pixels": subject.max_pixels,
         "dtype": dtype,

@@ -14,6 +14,7 @@ from r3pp_core.profiles import HubModel
 from r3pp_core.workspace import Workspace
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,46 @@ class Place:
     def name(self) -> str:
         return f"{self.group}/{self.asset} {self.part}".strip()
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether its branch did since it was fetched. What is pinned, adopted or was never fetched stays."""
+        return not self.is_pinned and self.held is not None and self.newest != self.held
 
-def newest_revisions(models: Mapping[str, HubModel], paths: Workspace) -> list[Place]:
-    """Asks the Hub for every data set's split and every model. Raises R3Error where it cannot be asked."""
-    found = []
+
+@dataclass(frozen=True)
+class Look:
+    """What the Hub said. `not_asked` has a sentence for every repository that it did not answer for."""
+
+    places: list[Place]
+    not_asked: list[str]
+
+
+def look_at_hub(models: Mapping[str, HubModel], paths: Workspace) -> Look:
+    """Asks the Hub for every data set's split and every model; one that cannot be asked keeps no other from it."""
+    places: list[Place] = []
+    answers: dict[str, str | R3Error] = {}  # a repository may hold several splits
+
+    def newest(repo: str, repo_type: Literal["dataset", "model"]) -> str | None:
+        if repo not in answers:
+            try:
+                answers[repo] = newest_revision(repo, repo_type)
+            except R3Error as error:
+                answers[repo] = error
+        answer = answers[repo]
+        return None if isinstance(answer, R3Error) else answer
+
     for name, spec in DATASETS.items():
         manifest = read_manifest(raw_target(paths.raw_dir(name)))
         commits = manifest.details.get("commits", {}) if manifest else {}
         for split, source in spec.sources.items():
-            newest = newest_revision(source.repo, "dataset")
-            is_pinned = COMMIT.fullmatch(source.revision) is not None
-            found.append(Place("raw", name, split, source.repo, commits.get(split), newest, is_pinned))
+            if commit := newest(source.repo, "dataset"):
+                is_pinned = COMMIT.fullmatch(source.revision) is not None
+                places.append(Place("raw", name, split, source.repo, commits.get(split), commit, is_pinned))
     for name, model in models.items():
-        held = model.revision if read_manifest(Target(paths.model_dir(name))) else None
-        found.append(Place("models", name, "", model.repo, held, newest_revision(model.repo, "model"), True))
-    return found
+        if commit := newest(model.repo, "model"):
+            held = model.revision if read_manifest(Target(paths.model_dir(name))) else None
+            places.append(Place("models", name, "", model.repo, held, commit, True))
+    return Look(places, [str(answer) for answer in answers.values() if isinstance(answer, R3Error)])
 
 
 def newest_revision(repo: str, repo_type: Literal["dataset", "model"]) -> str:
@@ -54,8 +80,10 @@ def newest_revision(repo: str, repo_type: Literal["dataset", "model"]) -> str:
     from huggingface_hub import HfApi
 
     try:
-        info = HfApi().repo_info(repo, repo_type=repo_type)
+        info = HfApi().repo_info(repo, repo_type=repo_type, timeout=TIMEOUT_S)
     except hub_errors() as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise R3Error(f"the Hub cannot be asked for {repo}: {why}") from error
+    if info.sha is None:
+        raise R3Error(f"the Hub names no commit of {repo}")
     return str(info.sha)

@@ -13,7 +13,7 @@ import numpy as np
 from r3pp_core.model.config import ARMS, Arm, R3Config
 from r3pp_core.model.evidence import RowHits
 from r3pp_core.model.preparation import PreparedRow, RejectedRow
-from r3pp_core.model.prompt import EncodedPrompt, encode, user_text
+from r3pp_core.model.prompt import SYSTEM, EncodedPrompt, encode, user_text
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +116,7 @@ def encode_row(
     damaged = row.damaged
     text = user_text(
         damaged.row["question"],
-        damaged.instruction,
+        config.prompt.instructions.get(damaged.row["dataset"], damaged.instruction),
         damaged.pseudo_text if arm.ocr_text else None,
         row.evidence.text.texts if arm.text_evidence and config.use_words else [],
         config.prompt,
@@ -124,7 +124,8 @@ def encode_row(
     num_soft_tokens = config.num_soft_tokens if arm.soft_tokens else 0
     num_image_tokens = int(np.prod(damaged.grid_thw)) // merge_size**2
     answer = damaged.row["answer"] if with_answers else None
-    return EncodedRow(row, encode(tokenizer, text, answer, num_soft_tokens, num_image_tokens))
+    encoded = encode(tokenizer, text, answer, num_soft_tokens, num_image_tokens, config.prompt.system or SYSTEM)
+    return EncodedRow(row, encoded)
 
 
 def split_by_length(encoded: Sequence[EncodedRow], max_length: int) -> tuple[list[EncodedRow], list[RejectedRow]]:

@@ -1,20 +1,38 @@
 """What the model is made of, what its prompt holds, how its losses weigh, and the arms of an evaluation."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from r3pp_core.datasets.registry import DATASETS
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class PromptConfig(BaseModel):
-    """How much text from data enters a prompt."""
+    """How much text from data enters a prompt, and what the model is told."""
 
     model_config = FROZEN
 
     max_ocr_chars: int = Field(default=2000, ge=0, description="characters of the picture's own OCR text")
     max_context_chars: int = Field(default=1000, ge=0, description="characters of retrieved text, over all hits")
+    system: str | None = Field(default=None, description="the system turn; empty: the project's own")
+    instructions: dict[str, str] = Field(
+        default={}, description="by data set, the instruction in the place of its own, as a JSON object"
+    )
+
+    @field_validator("instructions")
+    @classmethod
+    def _are_of_known_datasets(cls, instructions: dict[str, str]) -> dict[str, str]:
+        if unknown := instructions.keys() - DATASETS.keys():
+            raise ValueError(f"unknown data set {min(unknown)!r}: choose from {', '.join(DATASETS)}")
+        return instructions
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is set, as JSON: a prompt that nobody changed is described as before it could be."""
+        return {name: value for name, value in self.model_dump().items() if value not in (None, {})}
 
 
 class R3Config(BaseModel):
@@ -117,3 +135,5 @@ ARMS: dict[str, Arm] = {
     "r3-shuffled_evidence": Arm(control="shuffled"),
     "r3-oracle_evidence": Arm(control="oracle"),
 }
+BASE_ARMS, CONTROL_ARMS = ("base", "base_ocr"), ("control",)
+R3_ARMS = tuple(arm for arm in ARMS if arm not in (*BASE_ARMS, *CONTROL_ARMS))

@@ -42,10 +42,15 @@ def context_blocks(ocr_text: str | None, evidence: Sequence[str], config: Prompt
     """What the prompt says before the question, block by block; possibly nothing."""
     parts = []
     if ocr_text is not None and config.max_ocr_chars:
-        parts.append(f"{OCR_HEADING} {one_line(ocr_text)[: config.max_ocr_chars]}")
+        parts.append(f"{OCR_HEADING} {shown_ocr_text(ocr_text, config)}")
     if context := evidence_text(evidence, config.max_context_chars):
         parts.append(f"{EVIDENCE_HEADING}\n{context}")
     return parts
+
+
+def shown_ocr_text(ocr_text: str, config: PromptConfig) -> str:
+    """As much of it as the prompt holds."""
+    return one_line(ocr_text)[: config.max_ocr_chars]
 
 
 def one_line(text: str) -> str:
@@ -66,7 +71,14 @@ def evidence_text(evidence: Sequence[str], max_chars: int) -> str:
     return "\n".join(lines)
 
 
-def encode(tokenizer: Any, text: str, answer: str | None, num_soft_tokens: int, num_image_tokens: int) -> EncodedPrompt:
+def encode(
+    tokenizer: Any,
+    text: str,
+    answer: str | None,
+    num_soft_tokens: int,
+    num_image_tokens: int,
+    system: str = SYSTEM,
+) -> EncodedPrompt:
     """System turn, user turn (placeholders, picture, text), the assistant's opening: as Qwen's template writes them."""
     special = tokenizer.convert_tokens_to_ids
     start, end = special("<|im_start|>"), special("<|im_end|>")
@@ -74,7 +86,7 @@ def encode(tokenizer: Any, text: str, answer: str | None, num_soft_tokens: int, 
     if num_image_tokens:
         user += [special("<|vision_start|>"), *[special("<|image_pad|>")] * num_image_tokens, special("<|vision_end|>")]
     newline = plain_ids(tokenizer, "\n")
-    prompt = [start, *plain_ids(tokenizer, f"system\n{SYSTEM}"), end, *newline]
+    prompt = [start, *plain_ids(tokenizer, f"system\n{system}"), end, *newline]
     prompt += [start, *plain_ids(tokenizer, "user\n"), *user, *plain_ids(tokenizer, text), end, *newline]
     prompt += [start, *plain_ids(tokenizer, "assistant\n")]
     return EncodedPrompt(prompt, [] if answer is None else [*plain_ids(tokenizer, answer), end])

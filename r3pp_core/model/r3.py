@@ -25,11 +25,15 @@ NEVER_GENERATED = (PLACEHOLDER, "<|image_pad|>", "<|video_pad|>", "<|vision_star
 
 @dataclass(frozen=True)
 class Generated:
-    """An answer; `gate` {text, image, vision} and `confidence` {c_vis, c_text}, None where that module is off."""
+    """An answer; `gate` {text, image, vision} and `confidence` {c_vis, c_text}, None where that module is off.
+
+    `is_cut`: it was not at its end after max_new_tokens.
+    """
 
     text: str
     gate: dict[str, float] | None
     confidence: dict[str, float] | None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,10 +200,11 @@ class R3Model(nn.Module):
         if not bool(batch.attention_mask[:, -1].all()):
             raise R3Error("a batch for generation needs left padding")
         special = self.tokenizer.convert_tokens_to_ids
+        ends = [special("<|im_end|>"), special("<|endoftext|>")]
         config = GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=[special("<|im_end|>"), special("<|endoftext|>")],
+            eos_token_id=ends,
             pad_token_id=self.tokenizer.pad_token_id,
             suppress_tokens=[special(token) for token in NEVER_GENERATED],
         )
@@ -215,9 +220,12 @@ class R3Model(nn.Module):
                 ids = self.backbone.generate(**inputs, generation_config=config)
         finally:
             self.train(was_training)
-        texts = self.tokenizer.batch_decode(ids[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
+        answers = ids[:, batch.input_ids.shape[1] :]
+        has_end = torch.isin(answers, torch.tensor(ends, device=answers.device)).any(dim=1).tolist()
+        texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        gates = ("text", "image", "vision")
         return [
-            Generated(text.strip(), _named(made.gate, row, ("text", "image", "vision")), _confidence(made, row))
+            Generated(text.strip(), _named(made.gate, row, gates), _confidence(made, row), not has_end[row])
             for row, text in enumerate(texts)
         ]
 

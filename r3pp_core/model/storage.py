@@ -9,6 +9,7 @@ README.md                model card
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,12 +102,15 @@ def load_model(folder: Path, backbone_dir: Path | None, dtype: str, device: str)
     described, config = read_description(folder), read_config(folder)
     source: Path | str = backbone_dir or described["backbone"]
     if config.adapter == "full":
-        source = folder / BACKBONE
-    backbone = load_backbone(source, dtype=dtype, device=device)
-    if config.adapter != "full" and backbone.hash != described["backbone_hash"]:
-        raise R3Error(
-            f"{folder} was trained on another backbone than {source}; give the folder of {described['backbone']}"
-        )
+        backbone = load_backbone(folder / BACKBONE, dtype=dtype, device=device)
+        # Saved again, it is still of the backbone that it was trained on, and not of itself.
+        backbone = replace(backbone, name=described["backbone"], hash=described["backbone_hash"])
+    else:
+        backbone = load_backbone(source, dtype=dtype, device=device)
+        if backbone.hash != described["backbone_hash"]:
+            raise R3Error(
+                f"{folder} was trained on another backbone than {source}; give the folder of {described['backbone']}"
+            )
     model = R3Model(backbone, config)
     load_trained(model, folder)
     return model.eval()

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+DEVICE = r"^(cpu|cuda(:\d+)?)$"
+
 
 class IndexConfig(BaseModel):
     """How an index is built.
@@ -19,9 +21,9 @@ class IndexConfig(BaseModel):
     max_index_bytes: int = Field(2 << 30, ge=1, description="memory that an index chosen by auto may take")
     batch_size: int = Field(32, ge=1, description="pictures or texts that are encoded at once")
     shard_entries: int = Field(4096, ge=1, description="entries that are encoded, and kept after a crash, together")
-    seed: int = 0
-    num_recall_queries: int = Field(default=200, ge=1)
-    device: str = "cpu"
+    seed: int = Field(0, ge=0, description="seed of the queries that measure the recall")
+    num_recall_queries: int = Field(200, ge=1, description="queries that measure the recall against exact search")
+    device: str = Field("cpu", pattern=DEVICE, description="where the encoder runs: cpu, cuda or cuda:<n>")
 
 
 class NeighboursConfig(BaseModel):
@@ -32,7 +34,7 @@ class NeighboursConfig(BaseModel):
     k: int = Field(10, ge=1, description="neighbours kept of each kind")
     max_query_chars: int = Field(1000, ge=1, description="text queries (question, picture text) are cut here")
     batch_size: int = Field(32, ge=1, description="queries that are encoded at once")
-    device: str = Field("cpu", description="where the text encoder runs")
+    device: str = Field("cpu", pattern=DEVICE, description="where the text encoder runs: cpu, cuda or cuda:<n>")
 
 
 class QualityConfig(BaseModel):
@@ -43,7 +45,7 @@ class QualityConfig(BaseModel):
     rows_per_dataset: int = Field(40, ge=1, description="questions of each data set, spread over its pictures")
     levels: list[float] = Field([0.0, 0.2, 0.4, 0.6, 0.8], min_length=1, description="damage levels in 0..1")
     max_query_chars: int = Field(1000, ge=1, description="text queries are cut here, as the model's are")
-    seed: int = Field(0, description="seed of the damage")
+    seed: int = Field(0, ge=0, description="seed of the damage")
 
     @field_validator("levels")
     @classmethod

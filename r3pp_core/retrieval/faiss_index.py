@@ -11,14 +11,32 @@ from typing import Any
 
 import numpy as np
 
-from r3pp_core.errors import R3Error
+from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.progress import Progress, silent
-from r3pp_core.retrieval.index_type import EXACT_TYPE
+from r3pp_core.retrieval.index_type import AUTO_TYPE, EXACT_TYPE
 
 GRAPH_TYPES = ("HNSW", "NSG", "NNDescent")
 BLOCK_ROWS = 65_536
 MIN_TRAINING_ROWS = 65_536  # FAISS takes at most 256 for each of a quantizer's 256 centroids
 TRAINING_ROWS_A_CELL = 64  # FAISS warns below 39
+ANY_DIM = 3072  # what divides MiniLM's 384 or CLIP's 512 divides this too
+
+
+def require_known(index_type: str, search_parameters: str | None) -> None:
+    """Raise UsageError for a factory string, or parameters of it, that FAISS would refuse whatever the corpus."""
+    import faiss
+
+    if index_type == AUTO_TYPE:
+        return
+    field, given = "index_type", index_type
+    try:
+        index = faiss.index_factory(ANY_DIM, f"IDMap,{index_type}", faiss.METRIC_INNER_PRODUCT)
+        if search_parameters:
+            field, given = "search_parameters", search_parameters
+            space: Any = faiss.ParameterSpace()
+            space.set_index_parameters(index, search_parameters)
+    except RuntimeError as error:
+        raise UsageError(f"{field}: {str(error).rsplit(': ', 1)[-1]} (got {given!r})") from None
 
 
 def make_faiss_index(

@@ -1,6 +1,7 @@
 """Charts drawn with matplotlib's object interface: bars, horizontal bars, grouped bars, pies and lines."""
 
 import io
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,33 @@ class Chart:
                 box = text.get_window_extent(self._canvas.get_renderer())
                 boxes.append((text.get_text(), (box.x0, height - box.y1, box.x1, height - box.y0)))
         return boxes
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in pixels."""
+        return self._figure.bbox.width, self._figure.bbox.height
+
+    def marks(self) -> list[tuple[float, float]]:
+        """The middle of each bar or slice, or each point of a line, x, y in pixels, in the order of drawing."""
+        import numpy
+        from matplotlib.patches import Rectangle, Wedge
+
+        if not self._figure.axes:
+            return []
+        axes = self._figure.axes[0]
+        axes.apply_aspect()
+        middles: list[tuple[float, float]] = []
+        for patch in axes.patches:
+            if isinstance(patch, Wedge):
+                angle = math.radians((patch.theta1 + patch.theta2) / 2)
+                middles.append((0.75 * patch.r * math.cos(angle), 0.75 * patch.r * math.sin(angle)))
+            elif isinstance(patch, Rectangle):
+                middles.append((patch.get_x() + patch.get_width() / 2, patch.get_y() + patch.get_height() / 2))
+        if not middles:
+            xs, ys = (numpy.asarray(values, float).tolist() for values in axes.lines[0].get_data())
+            middles = list(zip(xs, ys, strict=True))
+        height = self._figure.bbox.height
+        return [(float(x), float(height - y)) for x, y in axes.transData.transform(middles)]
 
 
 def _is_shown(text: Any) -> bool:

@@ -69,6 +69,8 @@ class Canvas:
             self._image = Image.new("RGB", (width * _SCALE, height * _SCALE), background)
             self._pen = ImageDraw.Draw(self._image)
         self._texts: list[tuple[float, float, str, int, str, bool, str]] = []
+        self.icons: list[tuple[str, str, float, float]] = []  # shape, colour, x, y
+        self.switches: list[tuple[float, float]] = []
 
     def rect(self, box: Box, fill: str | None, radius: float = 0, outline: str | None = None) -> None:
         scaled = tuple(v * _SCALE for v in box)
@@ -98,6 +100,7 @@ class Canvas:
 
     def icon(self, shape: str, x: float, y: float, size: float, fill: str) -> None:
         """One of plan.ICONS, `size` pixels high, centred at (x, y)."""
+        self.icons.append((shape, fill, x, y))
         r = size / 2
         if shape == "circle":
             self.disc(x, y, r, fill)
@@ -109,6 +112,12 @@ class Canvas:
             self.polygon([(x - r * 0.98, y - r * 0.13), (x + r * 0.98, y - r * 0.13), (x, y + r)], fill)
         else:
             self.polygon(_outline(shape, x, y, r), fill)
+
+    def switch(self, x: float, y: float, is_on: bool, fill: str) -> None:
+        """A switch centred at (x, y), in `fill` when it is on."""
+        self.switches.append((x, y))
+        self.rect((x - 21, y - 11, x + 21, y + 11), fill if is_on else "#c3cad1", 11)
+        self.disc(x + 10 if is_on else x - 10, y, 8.5, WHITE)
 
     def text(
         self,

@@ -31,13 +31,13 @@ def questions_about_looks(rng: random.Random, picture: Picture) -> list[Ask]:
         return []
     if picture.kind == "chart":
         return _ABOUT_CHART[picture.layout](rng, picture.blocks[0])
-    found = _about_icons(rng, _icon_order(picture))
+    found = _about_icons(rng, icon_order(picture))
     if picture.kind == "screen":
         return found + _about_screen(picture)
     return [*found, ("What color is the header?", (picture.colour,))]
 
 
-def _icon_order(picture: Picture) -> list[Row]:
+def icon_order(picture: Picture) -> list[Row]:
     """The rows whose icons the first block shows, from the top; of a list one a thing."""
     block = picture.blocks[0]
     if block.rule.pattern == "detail":
@@ -78,7 +78,7 @@ def _about_bars(rng: random.Random, block: Block, side: str, longest: str) -> li
         ("How many bars does the chart have?", (str(len(block.rows)),)),
         (f"What is the color of the {ORDINALS[i]} bar from the {side}?", (block.rows[i].colour,)),
     ]
-    if best := _only_largest(block.rows):
+    if best := only_largest(block.rows):
         found.append((f"Which bar from the {side} is the {longest}?", (ORDINALS[block.rows.index(best)],)))
         found.append((f"What is the color of the {longest} bar?", (best.colour,)))
     if len(block.rows) > 1:
@@ -89,7 +89,7 @@ def _about_bars(rng: random.Random, block: Block, side: str, longest: str) -> li
     return found
 
 
-def _only_largest(rows: tuple[Row, ...]) -> Row | None:
+def only_largest(rows: tuple[Row, ...]) -> Row | None:
     """The row with the largest number, if it is clear to the eye."""
     first, *rest = sorted(rows, key=lambda row: -row.fact.number)
     return first if not rest or first.fact.number >= 1.05 * rest[0].fact.number else None
@@ -97,7 +97,7 @@ def _only_largest(rows: tuple[Row, ...]) -> Row | None:
 
 def _about_slices(rng: random.Random, block: Block) -> list[Ask]:
     found: list[Ask] = [("How many slices does the chart have?", (str(len(block.rows)),))]
-    if best := _only_largest(block.rows):
+    if best := only_largest(block.rows):
         found.append(("What is the color of the largest slice?", (best.colour,)))
     return found
 
@@ -107,7 +107,7 @@ def _about_line(rng: random.Random, block: Block) -> list[Ask]:
         ("What is the color of the line?", (block.rows[0].colour,)),
         ("How many points does the line have?", (str(len(block.rows)),)),
     ]
-    if best := _only_largest(block.rows):
+    if best := only_largest(block.rows):
         found.append(("Which point of the line is the highest?", (ORDINALS[block.rows.index(best)],)))
     if block.rows[0].fact.number != block.rows[-1].fact.number:
         rises = block.rows[-1].fact.number > block.rows[0].fact.number

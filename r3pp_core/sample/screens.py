@@ -225,8 +225,7 @@ def _draw_settings(canvas: Canvas, picture: Picture, hue: str) -> None:
     for i, (name, is_on) in enumerate(picture.switches):
         y = top + step * (i + 0.5)
         canvas.text(22, y, name, 16)
-        canvas.rect((226, y - 11, 268, y + 11), hue if is_on else "#c3cad1", 11)
-        canvas.disc(257 if is_on else 237, y, 8.5, WHITE)
+        canvas.switch(247, y, is_on, hue)
 
 
 def _draw_dashboard(canvas: Canvas, picture: Picture, hue: str) -> None:

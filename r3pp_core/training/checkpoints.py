@@ -22,6 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_file, is_whole, read_manifest, sync
 from r3pp_core.errors import R3Error
 from r3pp_core.model.probe import probe_logits
@@ -29,8 +30,6 @@ from r3pp_core.model.storage import load_trained, save_model
 from r3pp_core.model.tensor_files import open_tensors, read_tensors, tensor_files, write_tensors, writing
 from r3pp_core.training.config import FREE_ON_RESUME, TrainConfig
 from r3pp_core.training.setup import Training, seed_rank
-
-CODE_VERSION = "2"
 
 
 def checkpoint_path(run_dir: Path, step: int) -> Path:
@@ -89,7 +88,7 @@ def _build(run: Training, make: Callable[[Path], Outcome]) -> None:
     final, saving = checkpoint_path(run_dir, run.step), run_dir / f".saving-step_{run.step}"
     shutil.rmtree(saving, ignore_errors=True)
     request = Request(
-        "checkpoint", CODE_VERSION, {**run.config.model_dump(mode="json"), "step": run.step}, dict(run.inputs)
+        "checkpoint", code_versions.TRAINING, {**run.config.model_dump(mode="json"), "step": run.step}, dict(run.inputs)
     )
     build(Target(saving), request, make)
     Target(saving).lock.unlink(missing_ok=True)
@@ -214,7 +213,8 @@ def rows_a_step(folder: Path) -> int:
 
 
 def differences(folder: Path, run: Training) -> list[str]:
-    """The config fields and inputs in which a checkpoint departs from this run, but for those free on resume.
+    """The config fields and inputs in which a checkpoint departs from this run, but for those free on resume, and
+    "version of the training code".
 
     Rows a step may come from more or fewer ranks: only where neither their number a rank nor a step is equal, the
     batch is another.
@@ -230,7 +230,10 @@ def differences(folder: Path, run: Training) -> list[str]:
     if "val_jsonl" not in inputs or "val_jsonl" not in saved_inputs:  # whether to validate is free on resume
         inputs.pop("val_jsonl", None)
         saved_inputs.pop("val_jsonl", None)
-    return names + [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
+    names += [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
+    manifest = read_manifest(Target(folder))
+    is_own = manifest is not None and manifest.code_version == code_versions.TRAINING
+    return names if is_own else [*names, "version of the training code"]
 
 
 def _with_newer_fields(saved: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from r3pp_core.corruption.config import CorruptionConfig
 from r3pp_core.corruption.curriculum import CurriculumConfig
-from r3pp_core.corruption.simulator import CorruptionConfig
 from r3pp_core.errors import UsageError
 from r3pp_core.model.config import FROZEN, LossWeights, R3Config
 
@@ -51,13 +51,15 @@ class TrainConfig(BaseModel):
     use_lora: bool = Field(default=False, description="train LoRA adapters; otherwise all weights of the backbone")
     batch_size: int = Field(default=1, ge=1, description="rows in a micro-batch")
     grad_accum: int = Field(default=8, ge=1, description="micro-batches in a step")
-    lr: float = Field(default=1e-4, gt=0, description="peak learning rate of LoRA and the R3 modules")
-    lora_lr: float | None = Field(default=None, gt=0, description="peak learning rate of LoRA; empty: lr")
-    full_lr: float = Field(default=1e-5, gt=0, description="peak learning rate of the backbone's own weights")
+    lr: float = Field(
+        default=1e-4, gt=0, le=1, description="peak learning rate of the R3 modules, and of LoRA where lora_lr is empty"
+    )
+    lora_lr: float | None = Field(default=None, gt=0, le=1, description="peak learning rate of LoRA; empty: lr")
+    full_lr: float = Field(default=1e-5, gt=0, le=1, description="peak learning rate of the backbone's own weights")
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_steps: int = Field(default=100, ge=0, description="steps of linear warm-up, then cosine to max_steps")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
-    max_steps: int = Field(default=10_000, ge=1)
+    max_steps: int = Field(default=10_000, ge=1, description="optimizer steps")
     max_pixels: int = Field(default=1_048_576, ge=32 * 32, description="pictures are shrunk to this, in shape")
     max_length: int = Field(default=8192, ge=64, description="the longest prompt with its answer, in tokens")
     gradient_checkpointing: bool = Field(default=False, description="recompute activations: less memory, more time")
@@ -73,7 +75,7 @@ class TrainConfig(BaseModel):
     if_unfit: Literal["refuse", "warn"] = Field(
         default="refuse", description="what to do where the plan says that card or disk will not do"
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="seed of everything that is drawn")
     num_workers: int = Field(default=4, ge=1, description="threads that open and damage pictures ahead of the step")
     num_threads: int | None = Field(default=None, ge=1, description="threads of torch on a CPU; empty: its choice")
     lookahead: int = Field(default=2, ge=1, description="steps that are prepared ahead")

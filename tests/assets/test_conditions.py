@@ -2,7 +2,9 @@
 
 import dagster as dg
 import pytest
-from dagster import AssetKey, AssetMaterialization
+from dagster import AssetKey, AssetMaterialization, DagsterEvent, DagsterEventType
+from dagster._core.events import AssetMaterializationPlannedData
+from dagster._core.storage.dagster_run import DagsterRun
 
 from r3pp_assets.automation.jobs import PRODUCTION_LINE
 from r3pp_assets.conditions import ON_CHANGE
@@ -33,6 +35,7 @@ class Line:
         tags = {"dagster/data_version": version, "dagster/code_version": self.graph.get(key).code_version}
         for parent, read in (made_from or self.versions(key)).items():
             tags[f"dagster/input_data_version/{parent}"] = read
+            tags[f"dagster/input_event_pointer/{parent}"] = "NULL"
         self.instance.report_runless_asset_event(AssetMaterialization(key, tags=tags))
         for check in self.graph.get(key).check_keys:
             self.checked(name, check.name, passed=True)
@@ -54,6 +57,24 @@ class Line:
             for key in level:
                 if key in self.keys:
                     self.made(key.to_user_string(), "1")
+
+    def wiped(self, name):
+        self.instance.wipe_assets([AssetKey(name.split("/"))])
+
+    def begun(self, name):
+        """A run that makes the asset, under way."""
+        key = AssetKey(name.split("/"))
+        run = self.instance.add_run(
+            DagsterRun(job_name="full", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset({key}))
+        )
+        planned = DagsterEvent.build_asset_materialization_planned_event(
+            "full", name.replace("/", "__"), AssetMaterializationPlannedData(key)
+        )
+        self.instance.report_dagster_event(planned, run.run_id)
+        return run
+
+    def ended(self, run, how):
+        self.instance.report_dagster_event(DagsterEvent(how.value, "full"), run.run_id)
 
     def launched(self):
         """What a tick of the sensor asks for."""
@@ -166,10 +187,91 @@ def test_nothing_is_built_on_a_failed_check(settled):
     assert settled.launched() == set()
 
 
-def test_changed_code_makes_its_asset_anew(settled):
-    """As after a deployment of another version of the report."""
+@pytest.mark.parametrize("name", ["raw/chartqa", "models/clip", "merged/train", "checkpoint/r3", "report", "champion"])
+def test_changed_code_makes_its_asset_anew(settled, name):
+    """As after a deployment of another version of one stage."""
+    deployed(settled, name, "another")
+    assert settled.launched() == {name}
+    settled.made(name, "1")
+    assert settled.launched() == set(), "the same bytes by other code"
+
+
+def test_changed_code_above_and_below_is_made_from_above(settled):
+    deployed(settled, "model/r3", "another")
+    deployed(settled, "evaluation/r3", "another")
+    assert settled.launched() == {"model/r3"}
+    settled.made("model/r3", "2")
+    assert settled.launched() == {"evaluation/r3"}
+
+
+@pytest.mark.parametrize(
+    ("name", "readers"),
+    [("unified/chartqa", {"merged/train", "merged/val", "merged/test"}), ("report", {"champion"})],
+)
+def test_what_was_wiped_is_made_again_once_and_its_readers_are_gone_through(settled, name, readers):
+    """To Dagster the version that comes back is a new one; the readers' stages find their inputs as they were."""
+    settled.wiped(name)
+    assert settled.launched() == {name}
+    assert settled.launched() == set()
+    settled.made(name, "1")
+    assert settled.launched() == readers
+    for reader in readers:
+        settled.made(reader, "1")
+    assert settled.launched() == set()
+
+
+def test_an_asset_that_is_being_made_is_not_asked_for_again_and_nothing_goes_ahead_of_it(settled):
+    """Somebody makes the model by hand; other code of its evaluation is deployed, and a new checkpoint comes."""
+    read = settled.versions(AssetKey(["model", "r3"]))
+    run = settled.begun("model/r3")
+    deployed(settled, "evaluation/r3", "another")
+    assert settled.launched() == set()
+    settled.made("checkpoint/r3", "2")
+    assert settled.launched() == set()
+    settled.made("model/r3", "1", read)
+    settled.ended(run, DagsterEventType.PIPELINE_SUCCESS)
+    assert settled.launched() == {"model/r3"}, "it was made from the checkpoint before"
+    settled.made("model/r3", "2")
+    assert settled.launched() == {"evaluation/r3"}
+
+
+def test_what_failed_is_not_tried_again_and_nothing_is_built_around_it_until_its_input_changes(settled):
+    settled.made("raw/chartqa", "2")
+    assert settled.launched() == {"ocr/chartqa"}
+    settled.ended(settled.begun("ocr/chartqa"), DagsterEventType.PIPELINE_FAILURE)
+    deployed(settled, "unified/chartqa", "another")
+    for _ in range(3):
+        assert settled.launched() == set()
+    settled.made("raw/chartqa", "3")
+    assert settled.launched() == {"ocr/chartqa"}
+    run = settled.begun("ocr/chartqa")
+    settled.made("ocr/chartqa", "3")
+    settled.ended(run, DagsterEventType.PIPELINE_SUCCESS)
+    assert settled.launched() == {"unified/chartqa"}
+
+
+def test_what_is_asked_for_at_the_same_tick_goes_ahead_of_what_reads_it(settled):
+    deployed(settled, "ocr/chartqa", "another")
+    settled.wiped("unified/chartqa")
+    assert settled.launched() == {"ocr/chartqa"}
+    settled.made("ocr/chartqa", "1")
+    assert settled.launched() == {"unified/chartqa"}
+
+
+def test_a_run_that_a_change_started_says_why(settled):
+    """Told by the sensor itself, ticked as Dagster's code server does."""
+    settled.made("raw/chartqa", "2")
     deployed(settled, "report", "another")
-    assert settled.launched() == {"report"}
+    repository = settled.definitions.get_repository_def()
+    with dg.build_sensor_context(instance=settled.instance, repository_def=repository) as context:
+        data = repository.get_sensor_def("retraining_on_change").evaluate_tick(context)
+    (request,) = data.run_requests
+    assert set(request.asset_selection) == {AssetKey(["ocr", "chartqa"]), AssetKey(["report"])}
+    assert request.tags["r3pp/why"] == (
+        "ocr/chartqa: has a new dependency data version (raw/chartqa); report: has a new code version"
+    )
+    assert data.cursor, "what Dagster itself gave stays"
+    assert data.automation_condition_evaluations
 
 
 def test_a_change_that_comes_while_the_asset_is_being_made_is_not_lost(settled):

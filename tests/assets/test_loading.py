@@ -15,7 +15,9 @@ HEAVY = ("torch", "transformers", "datasets", "faiss", "pandas")
 # What an asset's function, an evaluation of automation or a run imports by itself.
 THIRD_PARTY = ("numpy", "PIL", "pyarrow", "orjson", "msgspec", "matplotlib", "huggingface_hub", "psutil")
 NOT_FOR_LOADING = (*HEAVY, *THIRD_PARTY, "sqlalchemy", "alembic")
-STAGES = ("ingest", "retrieval", "model", "training", "evaluation", "champion", "recipes", "sample", "corruption")
+STAGES = ("ingest", "retrieval", "model", "training", "evaluation", "champion", "sample", "corruption")
+# What may be chosen in the launchpad, and the words for it.
+LIGHT = ("config", "curriculum", "index_type", "reasons")
 
 
 def run_python(code: str, **env: str) -> str:
@@ -41,9 +43,9 @@ def test_loading_the_definitions_imports_nothing_heavy(loaded):
     assert loaded.isdisjoint(NOT_FOR_LOADING), loaded & set(NOT_FOR_LOADING)
 
 
-def test_loading_the_definitions_imports_of_a_stage_only_its_config_and_its_words(loaded):
+def test_loading_the_definitions_imports_of_a_stage_only_what_the_launchpad_shows(loaded):
     of_stages = {name for name in loaded for stage in STAGES if name.startswith(f"r3pp_core.{stage}.")}
-    assert {name for name in of_stages if name.split(".")[-1] not in ("config", "reasons")} == set()
+    assert {name for name in of_stages if name.split(".")[-1] not in LIGHT} == set()
     assert "r3pp_core.ingest.config" in of_stages
 
 
@@ -61,6 +63,7 @@ def test_workspace_yaml_and_pyproject_name_the_same_location_and_module():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
     assert loaded["location_name"] == project["code_location_name"]
     assert loaded["module_name"] == project["code_location_target_module"]
+    assert project["defs_module"] == "r3pp_assets.defs"  # as r3pp_assets/definitions.py has it
 
 
 def test_a_profile_selects_the_root_and_an_unknown_one_is_refused():
@@ -74,17 +77,46 @@ def test_a_profile_selects_the_root_and_an_unknown_one_is_refused():
         run_python(code, R3PP_PROFILE="tiny")
 
 
-def test_the_instance_settings_are_valid_and_keep_history_inside_the_workspace(tmp_path):
-    """dagster.yaml with its variables makes a real instance; telemetry is off."""
-    found = run_python(
-        "import dagster as dg\n"
-        "with dg.DagsterInstance.get() as instance:\n"
-        "    print(instance.telemetry_enabled, instance.run_storage)",
-        DAGSTER_HOME=str(PROJECT / "dagster_home"),
-        R3PP_STORAGE=str(tmp_path / "history"),
-    )
-    assert found.startswith("False")
-    assert list((tmp_path / "history").rglob("*.db"))
+SETTINGS_SCRIPT = """
+import json, dagster as dg
+with dg.DagsterInstance.get() as instance:
+    pools = instance.get_concurrency_config().pool_config
+    print(json.dumps({
+        "telemetry": instance.telemetry_enabled,
+        "queue": [type(instance.run_coordinator).__name__, instance.get_concurrency_config().run_queue_config[0]],
+        "launcher": type(instance.run_launcher).__name__,
+        "pools": [pools.default_pool_limit, pools.pool_granularity.value],
+        "monitoring": instance.run_monitoring_settings,
+        "retries": instance.get_settings("run_retries"),
+        "retention": instance.get_settings("retention"),
+        "logs": instance.compute_log_manager._base_dir,
+    }))
+"""
+
+
+def test_the_instance_settings_are_what_the_documents_say_and_keep_history_inside_the_workspace(tmp_path):
+    """dagster.yaml with its variables makes a real instance."""
+    history = tmp_path / "history"
+    env = {"DAGSTER_HOME": str(PROJECT / "dagster_home"), "R3PP_STORAGE": str(history)}
+    assert json.loads(run_python(SETTINGS_SCRIPT, **env)) == {
+        "telemetry": False,
+        "queue": ["QueuedRunCoordinator", 4],
+        "launcher": "WatchedRunLauncher",
+        "pools": [1, "run"],
+        "monitoring": {
+            "enabled": True,
+            "poll_interval_seconds": 30,
+            "free_slots_after_run_end_seconds": 60,
+            "cancel_timeout_seconds": 3600,
+        },
+        "retries": {"enabled": True, "max_retries": 0, "retry_on_asset_or_op_failure": False},
+        "retention": {
+            "schedule": {"purge_after_days": 30},
+            "sensor": {"purge_after_days": {"skipped": 7, "failure": 30, "success": -1}},
+        },
+        "logs": str(history),
+    }
+    assert list(history.rglob("*.db"))
 
 
 def test_how_often_sensors_look_is_whole_seconds():

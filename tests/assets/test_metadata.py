@@ -1,6 +1,16 @@
 """What the UI shows of an asset."""
 
+import dataclasses
+import re
+import time
+from pathlib import Path
+
 import dagster as dg
+import pytest
+
+from r3pp_assets.metadata import materialization
+from r3pp_core.artefact import Manifest
+from r3pp_core.datasets.registry import DATASETS
 
 
 def metadata_of(made, *path: str) -> dict:
@@ -31,8 +41,9 @@ def test_the_checkpoint_shows_its_recipe_what_was_changed_and_a_label_preview(ma
 def test_training_is_observed_while_it_runs(made):
     """The loss reaches the asset as observations with numbers, the last step included."""
     records = made.instance.fetch_observations(dg.AssetKey(["checkpoint", "r3"]), limit=100).records
-    steps = [record.event_log_entry.asset_observation.metadata["step"].value for record in records]
-    losses = [record.event_log_entry.asset_observation.metadata["loss"].value for record in records]
+    shown = [record.event_log_entry.asset_observation.metadata for record in records]
+    steps = [metadata["step"].value for metadata in shown]
+    losses = [metadata["loss"].value for metadata in shown if "loss" in metadata]
     assert max(steps) == 4
     assert all(isinstance(loss, float) for loss in losses)
 
@@ -51,6 +62,16 @@ def test_the_report_is_one_page_that_asks_the_network_for_nothing(made):
     assert "<script src" not in page
 
 
+def test_the_report_shows_every_plot_of_its_page_inline(made):
+    shown = metadata_of(made, "report")
+    page = (made.paths.results_dir("report") / "report.html").read_text()
+    names = [f"{kind}_{name}" for kind in ("robustness", "ablations", "operators") for name in DATASETS]
+    pictures = [re.search(r"data:image/png;base64,[^)]+", shown[name]) for name in [*names, "reliability"]]
+    assert all(picture and picture[0] in page for picture in pictures)
+    assert len(pictures) == page.count("data:image/png;base64,")
+    assert sum(len(picture[0]) for picture in pictures) < 1_200_000, "all of them are in one event"
+
+
 def test_the_champion_is_a_copy_of_the_model_that_passed(made):
     champion = made.root / "champion" / "current" / "model"
     for path in made.paths.model_dir("r3").glob("*.safetensors"):
@@ -61,7 +82,7 @@ def test_the_champion_shows_its_card_and_its_scores(made):
     shown = metadata_of(made, "champion")
     assert "## Why this one" in shown["card"]
     assert "- no regression: passed (there is no champion yet)" in shown["card"]
-    assert {"model_hash", "change", "anls_infovqa_level_0.8"} <= set(shown)
+    assert {"model_hash", "change", "anls_infovqa_r3_level_0.8"} <= set(shown)
 
 
 def test_every_asset_says_in_a_sentence_what_is_there_and_what_was_left_out(made):
@@ -70,3 +91,47 @@ def test_every_asset_says_in_a_sentence_what_is_there_and_what_was_left_out(made
         assert text.startswith("**"), event.asset_key
         assert "left out: " in text
         assert text.endswith(" MB")
+
+
+def test_every_asset_says_how_long_it_took_how_fast_and_what_changed_since_its_last(made):
+    for event in made.result.get_asset_materialization_events():
+        shown = event.materialization.metadata
+        assert shown["wall_s"].value > 0, event.asset_key
+        assert any(name.endswith("_per_s") for name in shown), event.asset_key
+        assert shown["changed_since_last"].value == "the first one", event.asset_key
+
+
+def test_every_asset_links_to_its_code(made):
+    for spec in made.definitions.resolve_all_asset_specs():
+        (link,) = spec.metadata["dagster/code_references"].code_references
+        assert "r3pp_assets/defs" in link.file_path, spec.key
+
+
+def test_validation_is_observed_as_it_comes(made):
+    records = made.instance.fetch_observations(dg.AssetKey(["checkpoint", "r3"]), limit=100).records
+    shown = [record.event_log_entry.asset_observation.metadata for record in records]
+    assert any("val_loss" in metadata for metadata in shown)
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        ({}, "nothing"),
+        ({"config": {"k": 4}}, "config k"),
+        ({"inputs": {"table": "2"}, "content_hash": "3" * 64}, "input table"),
+        ({"code_version": "2"}, "code, version 1 to 2"),
+        ({"content_hash": "3" * 64}, "other content from the same inputs and config"),
+    ],
+)
+def test_what_changed_is_told_by_name(other, said):
+    def one(context: dg.AssetExecutionContext):
+        return materialization(context, manifests.pop(0), Path("somewhere"), time.monotonic())
+
+    first = Manifest("a", "1", "f", "0" * 64, {"k": 3}, {"table": "1"}, {"rows": 2}, {}, {}, {}, {})
+    manifests = [first, dataclasses.replace(first, **other)]
+    asset = dg.asset(one, key="one")
+    with dg.DagsterInstance.ephemeral() as instance:
+        results = [dg.materialize([asset], instance=instance) for _ in range(2)]
+    shown = [result.asset_materializations_for_node("one")[0].metadata for result in results]
+    assert [metadata["changed_since_last"].value for metadata in shown] == ["the first one", said]
+    assert ("rows_per_s" in shown[1]) == (said != "nothing")

@@ -25,6 +25,7 @@ class Config(BaseModel):
     kind: Literal["image", "text"] = "image"
     splits: list[str] = ["train"]
     levels: list[float] = [0.0]
+    words: dict[str, str] = {}
     inner: Inner = Inner()
 
     @model_validator(mode="after")
@@ -47,7 +48,8 @@ def test_flags_that_are_not_given_leave_the_class_defaults(parse):
 
 def test_every_kind_of_field_takes_its_value(parse):
     line = (
-        "--out_dir x --max_rows 5 --use_lora --no-bf16 --kind text --splits val test --levels 0 0.5 --inner.max_level 1"
+        "--out_dir x --max_rows 5 --use_lora --no-bf16 --kind text --splits val test --levels 0 0.5 "
+        '--inner.max_level 1 --words {"a":"b"}'
     )
     assert parse(*line.split()) == Config(
         out_dir="x",
@@ -57,6 +59,7 @@ def test_every_kind_of_field_takes_its_value(parse):
         kind="text",
         splits=["val", "test"],
         levels=[0.0, 0.5],
+        words={"a": "b"},
         inner=Inner(max_level=1),
     )
 
@@ -86,6 +89,7 @@ def test_values_keep_their_dashes_and_underscores(parse):
         ("--out_dir x --max_row 5", "unrecognized arguments: --max_row 5"),
         ("--out_dir x --max_rows five", "--max_rows: invalid int value: 'five'"),
         ("--out_dir x --max_rows 0", r"--max_rows: .*greater than or equal to 1 \(got 0\)"),
+        ("--out_dir x --words red", "--words: invalid json_object value: 'red'"),
         ("--out_dir x --kind sound", "--kind: invalid choice: 'sound'"),
         ("--out_dir x --inner.max_level 2", r"--inner.max_level: .* \(got 2.0\)"),
         ("--out_dir x --use_lora --max_rows 13", "use_lora does not go with 13 rows"),

@@ -161,6 +161,17 @@ def terminate(browser, run_page: str) -> None:
                 raise
 
 
+def step_shown(driven: DrivenUi, run: str) -> int:
+    """The step of the last point that a run added to its training's curve; -1 before the first."""
+    query = """query { assetNodes(assetKeys: [{path: ["checkpoint", "r3"]}]) { assetObservations(limit: 1) { runId
+      metadataEntries { label ... on IntMetadataEntry { intValue } } } } }"""
+    (node,) = driven.ask(query)["assetNodes"]
+    for last in node["assetObservations"]:
+        if last["runId"] == run:
+            return next(entry["intValue"] for entry in last["metadataEntries"] if entry["label"] == "step")
+    return -1
+
+
 def test_a_training_s_curve_is_live_and_a_click_cancels_it(browser, ui, demo):
     """Last: it leaves a checkpoint of another run."""
     driven = DrivenUi(ui)
@@ -168,11 +179,14 @@ def test_a_training_s_curve_is_live_and_a_click_cancels_it(browser, ui, demo):
     asset = {"max_steps": 10_000, "overrides": {"save_every": 5, "eval_rows": 0, "seed": 5}}
     run = driven.launch("train", ["checkpoint/r3"], {"checkpoint__r3": {"config": asset}})
     driven.wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) > 20, "steps")
+    first = step_shown(driven, run)
     open_page(browser, f"{ui}/assets/checkpoint/r3?view=overview", "Plots")
     click(browser, "Plots")
     time.sleep(2)
     assert "loss" in browser.find_element("tag name", "body").text
     assert browser.find_elements("css selector", "canvas"), "numbers of observations are drawn"
+    driven.wait_for(lambda: step_shown(driven, run) > first, "a later point of the curve")
+    assert driven.status(run) == "STARTED"
     terminate(browser, f"{ui}/runs/{run}")
     driven.wait_for(lambda: driven.status(run) == "CANCELED", "cancelled run")
     open_page(browser, f"{ui}/runs/{run}", "Canceled")

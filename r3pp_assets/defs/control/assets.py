@@ -30,8 +30,10 @@ def control_checkpoint(
     """The production recipe without retrieval and without soft tokens: same adapter, steps, rows and damage."""
     from r3pp_core.recipes.control import RUN, control_name
 
-    with user_errors():
-        return train_run(context, config, workspace, launcher, run=RUN, recipe=control_name(workspace.settings.recipe))
+    with user_errors() as started:
+        return train_run(
+            context, config, workspace, launcher, started, run=RUN, recipe=control_name(workspace.settings.recipe)
+        )
 
 
 @dg.asset(
@@ -47,8 +49,8 @@ def control_model(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
     """The control's checkpoint as one folder in the Hub's layout."""
     from r3pp_core.recipes.control import RUN
 
-    with user_errors():
-        return export_run(context, workspace, run=RUN)
+    with user_errors() as started:
+        return export_run(context, workspace, started, run=RUN)
 
 
 @dg.asset(
@@ -67,10 +69,10 @@ def control_evaluation(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The control at every damage level, on the questions that base and R3 are asked."""
-    from r3pp_core.evaluation.subjects import CONTROL_ARMS
+    from r3pp_core.model.config import CONTROL_ARMS
     from r3pp_core.recipes.control import RUN
 
-    with user_errors():
+    with user_errors() as started:
         paths = workspace.paths
         subject, folder = load_r3(paths, paths.model_dir(RUN)), paths.results_dir(RUN)
-        return run_evaluation(context, workspace, launcher, config, subject, folder, list(CONTROL_ARMS), [])
+        return run_evaluation(context, workspace, launcher, config, started, subject, folder, list(CONTROL_ARMS), [])

@@ -1,16 +1,19 @@
 """Base and R3 under damage, the report over both, and the champion."""
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from dagster._core.storage.tags import RETRY_NUMBER_TAG
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from r3pp_assets.conditions import ON_CHANGE, RETRAINED
-from r3pp_assets.defs.evaluate.tables import curves_markdown, results_table
+from r3pp_assets.defs.evaluate.tables import plots_markdown, report_numbers, results_table
+from r3pp_assets.defs.experiment.partitions import NAME
 from r3pp_assets.failures import user_errors
-from r3pp_assets.metadata import materialization
+from r3pp_assets.launchpad import empty_means, refused_at_launch
+from r3pp_assets.metadata import Context, disk_use, materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
@@ -35,17 +38,17 @@ R3_MODEL = dg.AssetKey(["model", "r3"])
 
 
 def of_the_profile(name: str) -> Any:
-    """A field of EvaluateConfig that may stay empty."""
-    return Field(None, description=f"{EvaluateConfig.model_fields[name].description}; empty: the profile's")
+    return empty_means("profile", EvaluateConfig.model_fields[name])
 
 
+@refused_at_launch()
 class EvaluateAssetConfig(SweepConfig, dg.Config):
     """What is evaluated. Base and R3 must be given the same, or the report refuses to compare them."""
 
     # Not EvaluateConfig itself: the asset names the arms, and there an empty rows_per_dataset means all rows.
-    split: str = Field("val", description="the table that is asked: val or test")
+    split: Literal["val", "test"] = Field("val", description="the table that is asked")
     all_rows: bool = Field(False, description="every row of the table, whatever rows_per_dataset says")
-    rows_per_dataset: int | None = Field(None, description="stratified by picture; empty: the profile's")
+    rows_per_dataset: int | None = of_the_profile("rows_per_dataset")
     ablation_levels: list[float] | None = of_the_profile("ablation_levels")
     max_new_tokens: int | None = of_the_profile("max_new_tokens")
     use_launcher: bool | None = Field(None, description=USE_LAUNCHER)
@@ -59,10 +62,11 @@ class EvaluateAssetConfig(SweepConfig, dg.Config):
 
 
 def run_evaluation(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    context: Context,
     workspace: WorkspaceResource,
     launcher: LauncherResource,
     config: EvaluateAssetConfig,
+    started: float,
     subject: "Subject",
     out_dir: Path,
     arms: list[str],
@@ -91,7 +95,7 @@ def run_evaluation(
         for level, cell in by_level.items()
         if arm == arms[0]
     }
-    return materialization(manifest, out_dir, {"scores": results_table(results), **numbers})
+    return materialization(context, manifest, out_dir, started, {"scores": results_table(results), **numbers})
 
 
 def ask_champion_too(
@@ -115,7 +119,8 @@ def ask_champion_too(
         return
     context.log.info(f"champion {champion.number} was asked other questions; it is asked these too")
     try:
-        run_evaluation(context, workspace, launcher, config, load_r3(paths, champion.model_dir), folder, ["r3"], [])
+        began, subject = time.monotonic(), load_r3(paths, champion.model_dir)
+        run_evaluation(context, workspace, launcher, config, began, subject, folder, ["r3"], [])
     except LaunchFailed:
         raise
     except R3Error as error:
@@ -151,12 +156,21 @@ def evaluation_base(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The backbone as it came, asked with the picture, and with the picture and its OCR text, at every damage level."""
-    from r3pp_core.evaluation.subjects import BASE_ARMS, base_subject
+    from r3pp_core.evaluation.subjects import base_subject
+    from r3pp_core.model.config import BASE_ARMS
 
-    with user_errors():
+    with user_errors() as started:
         subject = base_subject(workspace.paths.model_dir("backbone"), recipe_model(workspace))
         return run_evaluation(
-            context, workspace, launcher, config, subject, workspace.paths.results_dir("base"), list(BASE_ARMS), []
+            context,
+            workspace,
+            launcher,
+            config,
+            started,
+            subject,
+            workspace.paths.results_dir("base"),
+            list(BASE_ARMS),
+            [],
         )
 
 
@@ -178,12 +192,12 @@ def evaluation_r3(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The trained R3 model with evidence at every damage level, and without each kind of evidence."""
-    with user_errors():
+    with user_errors() as started:
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir("r3"))
         ablations = [arm for arm in subject.arms if arm != "r3"]
         folder = paths.results_dir("r3")
-        result = run_evaluation(context, workspace, launcher, config, subject, folder, ["r3"], ablations)
+        result = run_evaluation(context, workspace, launcher, config, started, subject, folder, ["r3"], ablations)
         ask_champion_too(context, workspace, launcher, config, folder)
         return result
 
@@ -212,7 +226,7 @@ def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> d
     from r3pp_core.recipes.control import RUN as CONTROL_RUN
     from r3pp_core.recipes.control import trained_otherwise
 
-    with user_errors():
+    with user_errors() as started:
         paths = workspace.paths
         out_dir = paths.results_dir("report")
         folders = [paths.results_dir("base"), paths.results_dir("r3")]
@@ -224,19 +238,27 @@ def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> d
                 folders.append(control)
         manifest = make_report(folders, paths.image_root, out_dir, workspace.heading, context.log.info)
         results = read_results(out_dir)
-        return materialization(
-            manifest, out_dir / "report.html", {"scores": results_table(results), **curves_markdown(results)}
-        )
+        shown = {"scores": results_table(results), **report_numbers(results), **plots_markdown(results)}
+        return materialization(context, manifest, out_dir / "report.html", started, shown)
 
 
+@refused_at_launch()
 class ChampionConfig(dg.Config):
     """Which model is put to the gate, or that an earlier champion comes back."""
 
-    candidate: str | None = Field(None, description="an experiment's name; empty: the production model")
+    candidate: str | None = Field(
+        None, pattern=f"^{NAME}$", description="an experiment's name; empty: the production model"
+    )
     again: bool = Field(False, description="let a model pass that was rolled back from")
     roll_back: bool = Field(False, description="no promotion: an earlier champion becomes the champion again")
-    roll_back_to: int | None = Field(None, description="its number; empty: the newest other model")
+    roll_back_to: int | None = Field(None, ge=1, description="its number; empty: the newest other model")
     reason: str = Field("", description="why it is rolled back; the champion's card says it")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "ChampionConfig":
+        if self.roll_back_to is not None and not self.roll_back:
+            raise ValueError("roll_back_to is for roll_back, which is off")
+        return self
 
 
 def candidate_of(paths: Workspace, name: str) -> "Candidate":
@@ -273,7 +295,7 @@ def champion(
     A closed gate leaves it as it is and says why."""
     from r3pp_core.champion.promotion import promote, roll_back
 
-    with user_errors():
+    with user_errors() as started:
         paths = workspace.paths
         if config.roll_back:
             is_retry = RETRY_NUMBER_TAG in context.run.tags  # of its own accord: it asks for the same once more
@@ -282,28 +304,32 @@ def champion(
         else:
             candidate = candidate_of(paths, config.candidate or "r3")
             entry = promote(candidate, paths.champion_dir, workspace.gate_config, context.log.info, again=config.again)
-        return champion_result(entry)
+        return champion_result(context, entry, started)
 
 
-def champion_result(entry: "Entry") -> dg.MaterializeResult:
+def champion_result(context: Context, entry: "Entry", started: float) -> dg.MaterializeResult:
     """The champion's card and numbers; its data version is its weights, so that a way back is a version seen before."""
     from r3pp_core.artefact import Target, require_manifest
+    from r3pp_core.model.storage import read_description
 
     manifest = require_manifest(Target(entry.folder), "r3pp promote")
     card = (entry.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[-1]
     scores = {
-        f"{cell['metric']}_{dataset}_level_{level}": float(cell["mean"])
+        f"{cell['metric']}_{dataset}_r3_level_{level}": float(cell["mean"])
         for dataset, levels in entry.card["why"]["scores"].items()
         for level, cell in levels.items()
     }
     return materialization(
+        context,
         manifest,
         entry.model_dir,
+        started,
         {
             "card": dg.MetadataValue.md(card),
             "change": entry.card["change"],
             "model_hash": entry.model_hash,
-            "made_of": entry.card["model"],
+            "made_of": dg.MetadataValue.json(read_description(entry.model_dir)["made_from"]),
+            **disk_use(entry.folder.parent),
             **scores,
         },
     )._replace(data_version=dg.DataVersion(entry.model_hash))

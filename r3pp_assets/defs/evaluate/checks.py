@@ -35,14 +35,15 @@ def evaluation_checks(name: str) -> list[dg.AssetChecksDefinition]:
         asset=key,
         name="enough_rows",
         blocking=True,
-        description=f"Every score stands on at least {GATE.min_rows} rows (on a local source: on at least one).",
+        description=f"Every score stands on at least {GATE.min_rows} rows and {GATE.min_pictures} pictures (on a local "
+        "source: on at least one).",
     )
     def enough_rows(workspace: WorkspaceResource) -> dg.AssetCheckResult:
         from r3pp_core.champion.gate import size_problems
         from r3pp_core.evaluation.reporting import read_results
 
         results = read_results(workspace.paths.results_dir(name))
-        return problems_result(size_problems(results, workspace.gate_config.min_rows), "scores on too few rows")
+        return problems_result(size_problems(results, workspace.gate_config), "scores on too few rows")
 
     return [score_bounds, enough_rows]
 
@@ -64,6 +65,7 @@ def gate(workspace: WorkspaceResource) -> Iterator[dg.AssetCheckResult]:
         criterion = found.get(name)
         reasons = criterion.reasons if criterion else verdict.reasons
         notes = criterion.notes if criterion else []
+        numbers = criterion.numbers if criterion else {}
         yield dg.AssetCheckResult(
             check_name=name,
             asset_key=REPORT,
@@ -73,6 +75,7 @@ def gate(workspace: WorkspaceResource) -> Iterator[dg.AssetCheckResult]:
                 "num_problems": len(reasons),
                 "reasons": dg.MetadataValue.json(reasons),
                 "differences": dg.MetadataValue.md("\n".join(f"- {note}" for note in notes)),
+                **numbers,
             },
         )
 

@@ -1,4 +1,4 @@
-"""Results as Dagster metadata: a table of scores, and the robustness curves as a picture."""
+"""Results as Dagster metadata: a table of scores, and the report's plots as pictures."""
 
 from typing import Any
 
@@ -31,14 +31,42 @@ def results_table(results: dict[str, Any]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(records)
 
 
-def curves_markdown(results: dict[str, Any]) -> dict[str, dg.MarkdownMetadataValue]:
-    """The robustness curve of each data set, and what stated confidence is worth, as inline pictures."""
-    from r3pp_core.evaluation.plots import reliability, robustness_curves
+def report_numbers(results: dict[str, Any]) -> dict[str, float]:
+    """What a report comes to, as numbers with a history: areas under the curves, and what R3 wins back."""
+    from r3pp_core.evaluation.recovery import recovery_rows
 
-    curves = {
-        f"robustness_{dataset}": inline_png(robustness_curves(results, dataset), f"{dataset}: score against damage")
+    found = {
+        f"area_{dataset}_{arm}": entry["area"]["mean"]
+        for dataset, arms in results["robustness"].items()
+        for arm, entry in arms.items()
+        if entry["area"]
+    }
+    for dataset, entry in recovery_rows(results["recovery"]) if results["recovery"] else []:
+        for name in ("lost", "won_back", "clean_difference"):
+            found[f"{name}_{dataset}"] = entry[name]["mean"]
+        if entry["recovered"]:
+            found[f"recovered_{dataset}"] = entry["recovered"]["mean"]
+    return found
+
+
+PLOTS = {
+    "curves": "{}: score against damage",
+    "ablations": "{} at level {}: R3, R3 without a part or with other evidence, and the base",
+    "operators": "{} by kind of damage",
+}
+
+
+def plots_markdown(results: dict[str, Any]) -> dict[str, dg.MarkdownMetadataValue]:
+    """The plots of the report as inline pictures: of each data set, and what stated confidence is worth."""
+    from r3pp_core.evaluation.plots import ablation_level, dataset_plots, reliability
+
+    shown = {
+        f"{'robustness' if kind == 'curves' else kind}_{dataset}": inline_png(
+            png, PLOTS[kind].format(dataset, ablation_level(results, dataset))
+        )
         for dataset in results["results"]
+        for kind, png in dataset_plots(results, dataset).items()
     }
     if results["confidence"]:
-        curves["reliability"] = inline_png(reliability(results), "confidence stated against what the damage left")
-    return curves
+        shown["reliability"] = inline_png(reliability(results), "confidence stated against what the damage left")
+    return shown

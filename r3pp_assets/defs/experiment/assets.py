@@ -46,8 +46,8 @@ def experiment_checkpoint(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """A training run under a name of its own, with any recipe and changes; never retrained by automation."""
-    with user_errors():
-        return train_run(context, config, workspace, launcher, run=run_name(context))
+    with user_errors() as started:
+        return train_run(context, config, workspace, launcher, started, run=run_name(context))
 
 
 @dg.asset(
@@ -58,11 +58,12 @@ def experiment_checkpoint(
     kinds={"safetensors"},
     owners=["team:models"],
     code_version=code_versions.EXPORT,
+    pool="gpu",
 )
 def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The experiment's checkpoint as one folder in the Hub's layout."""
-    with user_errors():
-        return export_run(context, workspace, run=run_name(context))
+    with user_errors() as started:
+        return export_run(context, workspace, started, run=run_name(context))
 
 
 @dg.asset(
@@ -82,11 +83,11 @@ def experiment_evaluation(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The experiment at every damage level. The job `promote` takes it through the gate to champion."""
-    with user_errors():
+    with user_errors() as started:
         name = run_name(context)
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir(name))
         folder = paths.results_dir(name)
-        result = run_evaluation(context, workspace, launcher, config, subject, folder, ["r3"], [])
+        result = run_evaluation(context, workspace, launcher, config, started, subject, folder, ["r3"], [])
         ask_champion_too(context, workspace, launcher, config, folder)
         return result

@@ -5,11 +5,13 @@ from pydantic import Field
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
 from r3pp_core.retrieval.config import IndexConfig
+from r3pp_core.retrieval.index_type import EXACT_TYPE
 
 ENCODER_OF = {"text": "minilm", "image": "clip"}
 PURPOSE = {
@@ -18,6 +20,14 @@ PURPOSE = {
 }
 
 
+def require_known_type(config: "IndexAssetConfig") -> None:
+    if config.index_type != EXACT_TYPE or config.search_parameters:
+        from r3pp_core.retrieval.faiss_index import require_known
+
+        require_known(config.index_type, config.search_parameters)
+
+
+@refused_at_launch(require_known_type)
 class IndexAssetConfig(IndexConfig, dg.Config):
     """The kind of FAISS index, and how it is built."""
 
@@ -35,6 +45,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         owners=["team:models"],
         code_version=code_versions.INDEX,
         automation_condition=ON_CHANGE,
+        pool="gpu",  # `device` may say so
         description=PURPOSE[kind] + " One entry per unique picture.",
     )
     def index(
@@ -45,7 +56,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from r3pp_core.retrieval.build import build_index
 
-        with user_errors():
+        with user_errors() as started:
             paths = workspace.paths
             manifest = build_index(
                 kind,  # type: ignore[arg-type]
@@ -57,7 +68,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
                 context.log.info,
                 launch=launcher.for_shards(config.use_launcher),
             )
-            return materialization(manifest, paths.indices_dir / kind, dict(manifest.details))
+            return materialization(context, manifest, paths.indices_dir / kind, started, dict(manifest.details))
 
     return index
 

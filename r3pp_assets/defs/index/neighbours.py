@@ -4,6 +4,7 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
@@ -12,6 +13,7 @@ from r3pp_core.retrieval.config import NeighboursConfig
 KEY = dg.AssetKey(["index", "neighbours"])
 
 
+@refused_at_launch()
 class NeighboursAssetConfig(NeighboursConfig, dg.Config):
     """How many neighbours are kept, and of which queries."""
 
@@ -29,6 +31,7 @@ class NeighboursAssetConfig(NeighboursConfig, dg.Config):
     owners=["team:models"],
     code_version=code_versions.NEIGHBOURS,
     automation_condition=ON_CHANGE,
+    pool="gpu",  # `device` may say so
 )
 def index_neighbours(
     context: dg.AssetExecutionContext, config: NeighboursAssetConfig, workspace: WorkspaceResource
@@ -42,7 +45,7 @@ def index_neighbours(
         manifest = build_neighbours(
             paths.merged("train"), paths.indices_dir, paths.model_dir("minilm"), config, context.log.info
         )
-        return materialization(manifest, paths.indices_dir / FOLDER, started=started)
+        return materialization(context, manifest, paths.indices_dir / FOLDER, started)
 
 
 @dg.asset_check(asset=KEY, blocking=True, description="Every train row has neighbours, and none is its own picture.")

@@ -6,6 +6,7 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import inline_png, materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
@@ -15,6 +16,7 @@ from r3pp_core.workspace import Workspace
 KEY = dg.AssetKey(["index", "quality"])
 
 
+@refused_at_launch()
 class QualityAssetConfig(QualityConfig, dg.Config):
     """Which questions are asked, at which damage."""
 
@@ -65,8 +67,10 @@ def index_quality(
             if metric in ("hit@3", "mrr@10", "agreement@3")
         }
         return materialization(
+            context,
             manifest,
             out_dir,
+            started,
             {
                 "scores": dg.MetadataValue.json(results),
                 "curve": inline_png((out_dir / "quality.png").read_bytes(), "facts found against damage"),
@@ -76,7 +80,6 @@ def index_quality(
                 },
                 **numbers,
             },
-            started,
         )
 
 

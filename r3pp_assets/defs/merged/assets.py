@@ -4,6 +4,7 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.lineage import merged_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.pictures import contact_sheet_markdown
@@ -20,6 +21,7 @@ PURPOSE = {
 }
 
 
+@refused_at_launch()
 class MergeAssetConfig(MergeConfig, dg.Config):
     """Which tables make which split; give all three splits the same, since each is kept apart from the others'."""
 
@@ -47,8 +49,10 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
             manifest = merge_split(split, paths.unified_dir, config, context.log.info)
             table = paths.merged(split)
             return materialization(
+                context,
                 manifest,
                 table,
+                started,
                 {
                     "preview": preview(table, ["id", "question", "answers", "image_path", "pseudo_text"]),
                     "pictures_at_a_glance": contact_sheet_markdown(table, paths.image_root),
@@ -56,7 +60,6 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
                     "dagster/column_lineage": merged_lineage(DATASETS),
                     **profile_metadata(table),
                 },
-                started,
             )
 
     return merged

@@ -28,13 +28,12 @@ def model_asset(name: str) -> dg.AssetsDefinition:
     def model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
         from r3pp_core.ingest.models import announce_size, get_model
 
-        with user_errors():
+        with user_errors() as started:
             models_dir = workspace.paths.root / "models"
             announce_size([name], models_dir, workspace.settings, context.log.info)
             manifest = get_model(name, models_dir, workspace.settings, context.log.info)
-            return materialization(
-                manifest, models_dir / name, {key: str(value) for key, value in manifest.details.items()}
-            )
+            details = {key: str(value) for key, value in manifest.details.items()}
+            return materialization(context, manifest, models_dir / name, started, details)
 
     return model
 

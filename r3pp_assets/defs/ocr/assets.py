@@ -5,6 +5,7 @@ from pydantic import Field
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.lineage import ocr_lineage
 from r3pp_assets.metadata import materialization, preview
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
@@ -15,6 +16,7 @@ from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.ingest.config import OcrConfig
 
 
+@refused_at_launch()
 class OcrAssetConfig(OcrConfig, dg.Config):
     """How pictures are read."""
 
@@ -45,13 +47,14 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             launch = launcher.for_shards(config.use_launcher)
             manifest = run_ocr(spec.name, folder, config, context.log.info, launch=launch)
             return materialization(
+                context,
                 manifest,
                 ocr_path(folder),
+                started,
                 {
                     "preview": preview(ocr_path(folder), ["image_path", "ocr_conf", "ocr_text"]),
                     "dagster/column_lineage": ocr_lineage(spec.name),
                 },
-                started,
             )
 
     return ocr

@@ -1,25 +1,36 @@
 """Raw rows and pictures, one asset per data set."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import one_of, refused_at_launch
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.pictures import contact_sheet_markdown
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
 from r3pp_core.datasets.registry import DATASETS
-from r3pp_core.datasets.spec import DatasetSpec
+from r3pp_core.datasets.spec import SPLITS, DatasetSpec
 from r3pp_core.ingest.config import DownloadConfig
 from r3pp_core.progress import Progress
 
+if TYPE_CHECKING:
+    SplitName = str
+else:
+    SplitName = one_of(*SPLITS)
 
+
+@refused_at_launch()
 class RawAssetConfig(DownloadConfig, dg.Config):
     """What to fetch. Empty fields mean everything there is, from the profile's source."""
 
+    model_config = ConfigDict(use_enum_values=True)
+
+    splits: list[SplitName] = Field(list(SPLITS), min_length=1, description="which of train, val, test")
     force: bool = Field(False, description="again, even if nothing changed")
 
 
@@ -48,14 +59,15 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             manifest = download(spec.name, folder, request, context.log.info, force=config.force)
             table = raw_table(folder, spec.name, spec_splits(spec, config.splits)[0])
             return materialization(
+                context,
                 manifest,
                 folder,
+                started,
                 {
                     "preview": preview(table, ["id", "question", "answers", "image"]),
                     "pictures_at_a_glance": contact_sheet_markdown(table, folder, "image"),
                     "dagster/column_schema": column_schema(RawRow),
                 },
-                started,
             )
 
     return raw

@@ -34,8 +34,8 @@ def checkpoint_r3(
 ) -> dg.MaterializeResult:
     """The production training run: the newest whole `step_<n>`, resumed when it was interrupted, started anew when
     its data, code or config changed. Loss, learning rate and speed appear as observations while it runs."""
-    with user_errors():
-        return train_run(context, config, workspace, launcher, run=None)
+    with user_errors() as started:
+        return train_run(context, config, workspace, launcher, started, run=None)
 
 
 @dg.asset(
@@ -50,5 +50,5 @@ def checkpoint_r3(
 )
 def model_r3(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The checkpoint as one folder in the Hub's layout, reloaded and compared logit by logit."""
-    with user_errors():
-        return export_run(context, workspace, run=None)
+    with user_errors() as started:
+        return export_run(context, workspace, started, run=None)

@@ -2,35 +2,63 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from r3pp_assets.metadata import materialization
+from r3pp_assets.launchpad import empty_means, one_of, refused_at_launch
+from r3pp_assets.metadata import disk_use, inline_png, materialization
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.flags import merged
+from r3pp_core.recipes.registry import RECIPES
+from r3pp_core.training.config import TrainConfig
+from r3pp_core.workspace import Workspace
 
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
 INDICES = [dg.AssetKey(["index", kind]) for kind in ("text", "image", "neighbours")]
 
+if TYPE_CHECKING:
+    RecipeName = str
+    BackendName = str
+else:
+    RecipeName, BackendName = one_of(*RECIPES), one_of("single", "fsdp", "deepspeed")
 
+
+def of_the_recipe(name: str) -> Any:
+    return empty_means("recipe", TrainConfig.model_fields[name])
+
+
+def require_resolvable(config: "TrainAssetConfig") -> None:
+    """Raises UsageError for what no training could be made of, `overrides` included."""
+    from r3pp_assets.resources.environment import workspace_from_environment
+    from r3pp_core.recipes.paths import RunPaths
+    from r3pp_core.recipes.resolve import resolve
+
+    name = config.recipe or workspace_from_environment().settings.recipe
+    resolve(name, RunPaths.of(Workspace(Path())), config.changes())
+
+
+@refused_at_launch(require_resolvable)
 class TrainAssetConfig(dg.Config):
     """A recipe, and what to change in it. Empty fields are taken from the recipe."""
 
-    recipe: str | None = Field(None, description="name of the recipe; empty: the profile's")
-    use_lora: bool | None = Field(None, description="LoRA instead of all weights")
-    backend: str | None = Field(None, description="single, fsdp or deepspeed")
-    max_steps: int | None = Field(None, description="optimizer steps")
-    batch_size: int | None = Field(None, description="rows a micro-batch")
-    grad_accum: int | None = Field(None, description="micro-batches a step")
-    lr: float | None = Field(None, description="peak learning rate of LoRA and the R3 modules")
-    full_lr: float | None = Field(None, description="peak learning rate of the backbone's own weights")
-    max_pixels: int | None = Field(None, description="pictures are shrunk to this")
-    bf16: bool | None = Field(None, description="bfloat16")
-    fp16: bool | None = Field(None, description="float16 with a loss scaler")
-    seed: int | None = Field(None, description="seed of everything that is drawn")
+    model_config = ConfigDict(use_enum_values=True)
+
+    recipe: RecipeName | None = Field(None, description="name of the recipe; empty: the profile's")
+    use_lora: bool | None = of_the_recipe("use_lora")
+    backend: BackendName | None = of_the_recipe("backend")
+    max_steps: int | None = of_the_recipe("max_steps")
+    batch_size: int | None = of_the_recipe("batch_size")
+    grad_accum: int | None = of_the_recipe("grad_accum")
+    lr: float | None = of_the_recipe("lr")
+    lora_lr: float | None = of_the_recipe("lora_lr")
+    full_lr: float | None = of_the_recipe("full_lr")
+    max_pixels: int | None = of_the_recipe("max_pixels")
+    bf16: bool | None = of_the_recipe("bf16")
+    fp16: bool | None = of_the_recipe("fp16")
+    seed: int | None = of_the_recipe("seed")
     force: bool = Field(False, description="from the start, even if nothing changed since the last training")
     overrides: dict[str, Any] = Field({}, description='any other field, nested: {"r3": {"k": 2}}')
 
@@ -44,6 +72,7 @@ def train_run(
     config: TrainAssetConfig,
     workspace: WorkspaceResource,
     launcher: LauncherResource,
+    started: float,
     run: str | None,
     recipe: str | None = None,
 ) -> dg.MaterializeResult:
@@ -73,22 +102,23 @@ def train_run(
     folder = Path(str((result.last_message or {})["checkpoint"]))
     manifest = require_manifest(Target(folder), "r3pp train")
     return materialization(
+        context,
         manifest,
         folder,
+        started,
         {
             "recipe": name,
             "config": dg.MetadataValue.json(resolved.model_dump(mode="json")),
             "changed_from_recipe": dg.MetadataValue.json(changed),
-            "wall_s": result.wall_s,
             "label_preview": dg.MetadataValue.md(f"```\n{label_preview}\n```"),
             **{key: float(value) for key, value in manifest.details.get("metrics", {}).items()},
             **loss_plot(resolved.run_dir / "metrics.jsonl"),
+            **disk_use(resolved.run_dir),
         },
     )
 
 
 def loss_plot(metrics: Path) -> dict[str, dg.MarkdownMetadataValue]:
-    from r3pp_assets.metadata import inline_png
     from r3pp_core.training.curves import loss_curve
 
     png = loss_curve(metrics)
@@ -96,11 +126,11 @@ def loss_plot(metrics: Path) -> dict[str, dg.MarkdownMetadataValue]:
 
 
 def export_run(
-    context: dg.AssetExecutionContext, workspace: WorkspaceResource, run: str | None
+    context: dg.AssetExecutionContext, workspace: WorkspaceResource, started: float, run: str | None
 ) -> dg.MaterializeResult:
     from r3pp_core.training.export import export
 
     paths = workspace.paths
     out_dir = paths.model_dir(run or "r3")
     manifest = export(paths.checkpoint_dir(run), out_dir, paths.model_dir("backbone"), context.log.info)
-    return materialization(manifest, out_dir, dict(manifest.details))
+    return materialization(context, manifest, out_dir, started, dict(manifest.details))

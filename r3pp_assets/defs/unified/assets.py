@@ -4,6 +4,7 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.lineage import unified_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.profiles import profile_metadata
@@ -14,6 +15,7 @@ from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.ingest.config import UnifyConfig
 
 
+@refused_at_launch()
 class UnifyAssetConfig(UnifyConfig, dg.Config):
     """Where the pictures' text comes from."""
 
@@ -42,8 +44,10 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             split = next(split for split in ("train", "val", "test") if f"rows_{split}" in manifest.counts)
             table = unified_table(paths.unified_dir, spec.name, split)
             return materialization(
+                context,
                 manifest,
                 table,
+                started,
                 {
                     "preview": preview(table, ["id", "question", "answers", "pseudo_text"]),
                     "dagster/column_schema": column_schema(UnifiedRow),
@@ -51,7 +55,6 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
                     "parquet": dg.MetadataValue.path(str(table.with_suffix(".parquet"))),
                     **profile_metadata(table),
                 },
-                started,
             )
 
     return unified

@@ -49,8 +49,9 @@ class Batches:
         mode = "lookup" if is_first else self.config.modes[step % len(self.config.modes)]
         rng = random.Random(f"{self.config.seed}/{'held out' if self.held_out else 'step'}/{step}")
         examples: list[Example] = []
-        while len(examples) < self.config.pages:
-            examples += self._of_one_group(rng, mode, self.config.pages - len(examples))
+        num_pages = self.config.look_pages if mode == "look" else self.config.pages
+        while len(examples) < num_pages:
+            examples += self._of_one_group(rng, mode, num_pages - len(examples))
         return mode, pack(examples, self.tokenizer, self.image_processor)
 
     def _of_one_group(self, rng: random.Random, mode: str, wanted: int) -> list[Example]:

@@ -1,5 +1,5 @@
-"""How the small backbone and the small CLIP are pre-trained. Defaults are the recipes that the packaged weights were
-made with (docs/experiments.md)."""
+"""How the small backbone and the small CLIP are pre-trained. Defaults are the newest recipes; the cards of the
+packaged weights say which one made them (docs/experiments.md)."""
 
 from typing import Literal
 
@@ -20,10 +20,15 @@ class PretrainConfig(BaseModel):
     num_groups: int = Field(default=NUM_GROUPS, ge=NUM_HELD_OUT + 1, description="drawn groups of twelve pages")
     list_steps: int = Field(default=600, ge=0, description="steps of lists in prompts, before any page")
     lookup_steps: int = Field(default=1800, ge=0, description="the first of `steps`: names and values of text alone")
-    steps: int = Field(default=6000, ge=0, description="steps over pages")
+    steps: int = Field(default=6300, ge=0, description="steps over pages")
+    naming_steps: int = Field(default=800, ge=0, description="steps of naming things in pictures, after those")
+    naming_pages: int = Field(default=32, ge=1, description="pages a step of naming")
+    naming_lr: float = Field(default=1.5e-3, gt=0, description="peak learning rate of naming")
     pages: int = Field(default=4, ge=1, description="pages a step; each is asked up to 24 questions at once")
+    look_pages: int = Field(default=8, ge=1, description="pages a step of `look`, whose context is short")
     modes: tuple[Literal["text", "look", "both", "evidence"], ...] = Field(
-        default=("text", "evidence", "both", "look"), description="what is shown after those, step after step in turn"
+        default=("text", "look", "evidence", "look", "both"),
+        description="what is shown after those, step after step in turn",
     )
     lr: float = Field(default=6e-4, gt=0, description="peak learning rate")
     weight_decay: float = Field(default=0.05, ge=0, description="on matrices only")

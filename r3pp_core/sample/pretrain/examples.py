@@ -1,8 +1,8 @@
 """What the backbone is shown of a page and what it is asked: context, questions, answers.
 
 Five modes: `lookup` (no picture; names and values alone are asked), `text` (everything), `look` (the picture alone),
-`both`, and `evidence` (what was read is badly damaged and other pages of the group stand beside it). Only what the
-context answers is asked.
+`both`, and `evidence` (other pages of the group stand beside what was read, which is badly damaged, or at times whole).
+Only what the context answers is asked.
 """
 
 import random
@@ -13,6 +13,7 @@ from r3pp_core.corruption.text import LOOK_ALIKES
 from r3pp_core.datasets.registry import DATASETS as SPECS
 from r3pp_core.model.config import PromptConfig
 from r3pp_core.model.prompt import context_blocks
+from r3pp_core.sample.looks import questions_about_looks
 from r3pp_core.sample.plan import Picture
 from r3pp_core.sample.pretrain.other_worlds import Group
 from r3pp_core.sample.questions import Question, every_question
@@ -20,6 +21,8 @@ from r3pp_core.sample.write import DATASETS
 
 MODES = ("lookup", "text", "look", "both", "evidence")
 MAX_QUESTIONS = 24
+_LOOK_ROUNDS = 5  # each asks about one icon, one bar
+_UNDAMAGED_SHARE = 0.35  # of pages with evidence: what is not needed must not distract
 PROMPT = PromptConfig(max_ocr_chars=300, max_context_chars=600)
 _JUNK = ("Q", "三", "■", ">", "_", "0", "=", "O")
 
@@ -53,13 +56,15 @@ def make_example(
 ) -> Example | None:
     """Page `number` of `group` in `mode`; None where nothing can be asked of it. `lines_of`: each page's lines."""
     picture, lines, evidence = group.pages[number], list(lines_of[number]), []
+    is_damaged = mode == "evidence" and rng.random() >= _UNDAMAGED_SHARE
     if mode == "evidence":
         evidence = ["\n".join(lines_of[n]) for n in _related(rng, group, number)]
+    if is_damaged:
         lose = rng.uniform(0.2, 1.0)
         lines = [line for line in lines if rng.random() > lose]
-    text = None if mode == "look" else "\n".join(_misread(rng, lines, harder=mode == "evidence"))
+    text = None if mode == "look" else "\n".join(_misread(rng, lines, harder=is_damaged))
     blocks = context_blocks(text, evidence, PROMPT)
-    asked = _questions(rng, picture, mode, " | ".join(blocks).lower())
+    asked = _questions(rng, picture, mode, " | ".join(blocks).lower(), is_shown=png is not None)
     instruction = SPECS[DATASETS[picture.kind]].prompt
     return Example(png, tuple(blocks), instruction, tuple(asked[:MAX_QUESTIONS])) if asked else None
 
@@ -74,10 +79,10 @@ def _related(rng: random.Random, group: Group, number: int) -> list[int]:
     return chosen
 
 
-def _questions(rng: random.Random, picture: Picture, mode: str, said: str) -> list[Asked]:
+def _questions(rng: random.Random, picture: Picture, mode: str, said: str, *, is_shown: bool) -> list[Asked]:
     pools = every_question(rng, picture, {fact.fact_id for fact in picture.facts})
     if mode == "look":
-        found = pools.looks
+        found = _about_looks(rng, picture)
     else:
         facts = {fact.fact_id: fact for fact in picture.facts}
 
@@ -92,11 +97,20 @@ def _questions(rng: random.Random, picture: Picture, mode: str, said: str) -> li
             found = [question for question in found if _kind(question) in ("value", "name")]
         elif mode != "evidence":
             found += pools.unanswerable if rng.random() < 0.4 else []
-            if mode == "both":
-                found += pools.looks
+        if is_shown and mode != "look":
+            found += pools.looks
     found = [question for question in found if "difference" not in question.text or rng.random() < 0.2]
     rng.shuffle(found)
     return [Asked(question.text, question.answers[0], _kind(question)) for question in found]
+
+
+def _about_looks(rng: random.Random, picture: Picture) -> list[Question]:
+    rounds = [
+        Question(text, answers, looks=True)
+        for _ in range(_LOOK_ROUNDS)
+        for text, answers in questions_about_looks(rng, picture)
+    ]
+    return list({question.text: question for question in rounds}.values())
 
 
 def _kind(question: Question) -> str:

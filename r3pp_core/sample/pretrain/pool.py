@@ -1,7 +1,7 @@
 """Drawn pages, kept on disk: drawing is slower than training, so each page is drawn once and seen several times.
 
-A file holds some groups: a picture as the model sees it (PNG, already fitted) and what is printed on it, line by line
-in reading order. What is asked about it is made anew at each visit.
+A file holds some groups: a picture as the model sees it (PNG, already fitted), what is printed on it, line by line in
+reading order, and what stands where. What is asked about it is made anew at each visit.
 """
 
 import io
@@ -17,6 +17,7 @@ from r3pp_core.progress import Progress, silent
 from r3pp_core.sample.drawings import draw
 from r3pp_core.sample.pretrain.other_worlds import build_group
 from r3pp_core.sample.pretrain.printed import in_reading_order
+from r3pp_core.sample.pretrain.things import Thing, things_on
 
 GROUPS_IN_FILE = 25
 _DESCRIPTION = "pages.json"
@@ -30,6 +31,7 @@ class Page:
     number: int
     png: bytes
     lines: tuple[str, ...]
+    things: tuple[Thing, ...]
 
 
 def ensure_pool(folder: Path, seed: int, num_groups: int, workers: int, progress: Progress = silent) -> None:
@@ -58,7 +60,8 @@ def read_pool(folder: Path, num_groups: int) -> list[list[Page]]:
     for first in range(0, num_groups, GROUPS_IN_FILE):
         for row in pq.read_table(folder / f"groups_{first:06d}.parquet").to_pylist():
             if row["group"] < num_groups:
-                page = Page(row["group"], row["number"], row["png"], tuple(json.loads(row["lines"])))
+                things = tuple(Thing(tuple(words), x, y) for words, x, y in json.loads(row["things"]))
+                page = Page(row["group"], row["number"], row["png"], tuple(json.loads(row["lines"])), things)
                 groups[page.group].append(page)
     return groups
 
@@ -81,6 +84,7 @@ def _rows(seed: int, number: int) -> Iterator[dict[str, object]]:
             "number": i,
             "png": _fitted(drawing.png()),
             "lines": json.dumps(in_reading_order(drawing.printed())),
+            "things": json.dumps([[one.words, one.x, one.y] for one in things_on(picture, drawing)]),
         }
 
 

@@ -1,4 +1,4 @@
-"""Pre-training: lists first, then pages. Resumable, seeded, logged.
+"""Pre-training: lists, pages of text, things in pictures, whole pages. Resumable, seeded, logged.
 
 `out_dir` holds the drawn pages (`pages/`), the tokenizer and the last state (`state.pt`), a line a hundred steps
 (`log.jsonl`), and in the end the backbone in the Hub's layout (`backbone/`).
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 LOG = "log.jsonl"
 _LOG_EVERY = 100
 _NUM_TOKENIZER_GROUPS = 300
-_NUM_HELD_OUT_STEPS = 48
+_NUM_HELD_OUT_STEPS = 50
+_NUM_NAMING_BATCHES = 4
 _WARM_UP_STEPS = 150
-_COUNTS = ("lists_done", "step", "seconds")
+_COUNTS = ("lists_done", "names_done", "step", "seconds")
 
 
 def pretrain(
@@ -52,7 +53,11 @@ def pretrain(
     ensure_pool(out_dir / "pages", config.seed, config.num_groups, config.num_threads, progress)
     run.start(earlier)
     run.learn_lists()
-    run.learn_pages(min(config.steps, max_steps or config.steps))
+    last = min(config.steps, max_steps or config.steps)
+    run.learn_pages(min(config.lookup_steps, last))
+    if last > config.lookup_steps:
+        run.learn_names()
+        run.learn_pages(last)
     return run.finish()
 
 
@@ -61,7 +66,7 @@ class _Run:
 
     def __init__(self, out_dir: Path, config: PretrainConfig, progress: Progress) -> None:
         self.out_dir, self.config, self.progress = out_dir, config, progress
-        self.lists_done, self.step = 0, 0
+        self.lists_done, self.names_done, self.step = 0, 0, 0
         self.seconds = 0.0
 
     def start(self, earlier: Path | None) -> None:
@@ -73,6 +78,7 @@ class _Run:
         from r3pp_core.errors import R3Error
         from r3pp_core.sample.backbones import save_image_processor, save_qwen
         from r3pp_core.sample.pretrain.first_weights import set_first_weights
+        from r3pp_core.sample.pretrain.patches import multiply_patches
         from r3pp_core.sample.pretrain.questions_apart import use_questions_apart
 
         first = self.out_dir / "first"
@@ -88,6 +94,7 @@ class _Run:
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(first)
         self.model = Qwen3VLForConditionalGeneration.from_pretrained(first, dtype=torch.float32).train()
         use_questions_apart(self.model)
+        multiply_patches(self.model.model.visual.patch_embed)
         set_first_weights(self.model, self.tokenizer, self.config.seed)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim < 2]
@@ -125,6 +132,7 @@ class _Run:
         self.model.tie_weights()
         self.lists_done = self.config.list_steps
         self.step = max(line.get("step", 0) for line in lines)
+        self.names_done = self.config.naming_steps if self.step > self.config.lookup_steps else 0
         self.seconds = max(line.get("seconds", 0) for line in lines)
         shutil.copyfile(log, self.out_dir / LOG)
         self.progress(f"pretrain: going on from {earlier} at step {self.step} of {self.config.steps}")
@@ -147,6 +155,31 @@ class _Run:
         self.seconds += time.monotonic() - began
         self._save_state()
 
+    def learn_names(self) -> None:
+        """The vision tower's own lesson; after a kill it begins again."""
+        from torch.utils.data import DataLoader, Subset
+
+        from r3pp_core.sample.pretrain.naming import Cells, Namer
+
+        if self.names_done == self.config.naming_steps:
+            return
+        cells: Any = Cells(self.config, self.out_dir / "pages", self.image_processor)
+        namer = Namer(self.model, self.tokenizer, self.config)
+        loader = DataLoader(
+            Subset(cells, range(self.config.naming_steps)), batch_size=None, num_workers=1, prefetch_factor=8
+        )
+        began, mean = time.monotonic(), 0.0
+        for step, batch in enumerate(loader):
+            loss = namer.step(batch, step)
+            mean = mean + 0.05 * (loss - mean) if step else loss
+            if (step + 1) % _LOG_EVERY == 0:
+                self._log({"named": step + 1, "loss": round(mean, 4)})
+        held_out = Cells(self.config, self.out_dir / "pages", self.image_processor, held_out=True)
+        self._log({"named": self.config.naming_steps, "words": namer.evaluate(held_out, _NUM_NAMING_BATCHES)})
+        self.names_done = self.config.naming_steps
+        self.seconds += time.monotonic() - began
+        self._save_state()
+
     def learn_pages(self, last: int) -> None:
         """The steps up to `last`; saves every `save_every`, so that a kill costs no more than those."""
         from torch.utils.data import DataLoader, Subset
@@ -155,6 +188,8 @@ class _Run:
 
         batches: Any = Batches(self.config, self.out_dir / "pages", self.tokenizer, self.image_processor)
         left = range(self.step, last)
+        if not left:
+            return
         loader = DataLoader(Subset(batches, left), batch_size=None, num_workers=1, prefetch_factor=8)
         began, means = time.monotonic(), defaultdict[str, dict[str, float]](dict)
         for step, (mode, batch) in zip(left, loader, strict=True):

@@ -39,7 +39,8 @@ def model(tmp_path):
 
     def make(weights, made_from=None, **config):
         def write(staging):
-            described = {"model_type": "r3pp", "made_from": {"train_jsonl": "none", **(made_from or {})}}
+            described = {"model_type": "r3pp", "backbone_hash": "base"}
+            described["made_from"] = {"train_jsonl": "none", **(made_from or {})}
             (staging / "config.json").write_text(json.dumps(described))
             (staging / "training_config.json").write_text(json.dumps({"lr": 1e-4, "output_dir": weights, **config}))
             (staging / "model.safetensors").write_text(weights)
@@ -57,7 +58,9 @@ def model(tmp_path):
 def evaluation(tmp_path):
     """`evaluation(name, model_hash, is_right, arm)`: what the sweep leaves."""
 
-    def make(name, model_hash, is_right, arm="r3", levels=LEVELS, num_rows=NUM_ROWS, world="a", **signature):
+    def make(
+        name, model_hash, is_right, arm="r3", levels=LEVELS, num_rows=NUM_ROWS, world="a", rows_a_picture=1, **signature
+    ):
         samples = [
             {
                 "id": f"{dataset}/val/{number:03}",
@@ -65,7 +68,7 @@ def evaluation(tmp_path):
                 "arm": arm,
                 "level": level,
                 "image_path": f"{dataset}/images/{number}.png",
-                "image_sha256": f"{world}{number:03}",
+                "image_sha256": f"{world}{number // rows_a_picture:03}",
                 "question": f"How many in {number} of {world}?",
                 "answers": [f"word{number}"],
                 "prediction": f"word{number}" if is_right(number, level) else "no idea at all",

@@ -9,8 +9,12 @@ from r3pp_core.champion.gate import judge, score_problems, size_problems
 from r3pp_core.evaluation.pairing import Evaluation
 
 
-def made_results(mean=0.5, n=120):
-    cell = {"n": n, "metrics": {"relaxed_accuracy": {"mean": mean}, "squad_f1": {"mean": 0.25}}}
+def made_results(mean=0.5, n=120, num_pictures=60):
+    cell = {
+        "n": n,
+        "num_pictures": num_pictures,
+        "metrics": {"relaxed_accuracy": {"mean": mean}, "squad_f1": {"mean": 0.25}},
+    }
     return {"results": {"chartqa": {"r3": {"0": cell, "0.8": cell}}}}
 
 
@@ -107,11 +111,32 @@ def test_a_base_that_was_asked_otherwise_or_less_is_no_measure(candidate, evalua
     assert "evaluated at level 1 on chartqa, the candidate was not" in reason(levels=(0.0, 0.4, 0.8, 1.0))
     assert "not evaluated at level 0.4 on chartqa, the candidate was" in reason(levels=(0.0, 0.8))
     assert "differ in max_pixels (None and 1024), so that one of them had it easier" in reason(max_pixels=1024)
+    assert "differ in dtype (None and float32), so that one of them had it easier" in reason(dtype="float32")
+
+
+def test_many_questions_about_few_pictures_are_few(judged):
+    """What intervals resample are pictures."""
+    assert size_problems(made_results(num_pictures=29)) == [
+        f"chartqa r3 at level {level}: scored on 29 pictures, at least 30 are needed" for level in ("0", "0.8")
+    ]
+    criteria, _ = judged({"rows_a_picture": 5})
+    assert "chartqa r3 at level 0: scored on 24 pictures, at least 30 are needed" in criteria["enough_rows"].reasons
+    assert "that the base was asked too are about only 24 pictures" in criteria["clean_not_below_base"].reasons[0]
+    criteria, verdict = judged({"rows_a_picture": 5}, config=GateConfig(min_pictures=24, clean_margin=0.1))
+    assert verdict.is_open, verdict.reasons
+
+
+def test_one_picture_opens_no_gate_however_few_are_asked_for(judged):
+    criteria, _ = judged({"clean": 1, "damaged": 1, "rows_a_picture": 120}, config=GateConfig(min_pictures=1))
+    assert criteria["enough_rows"].passed
+    assert not criteria["clean_not_below_base"].passed
+    assert not criteria["robustness_above_base"].passed
 
 
 def test_problems_name_data_set_arm_and_level():
     assert score_problems(made_results()) == size_problems(made_results()) == []
     assert len(score_problems(made_results(mean=2))) == 2
     assert score_problems(made_results(mean=math.nan))[0] == "chartqa r3 at level 0: relaxed_accuracy is nan"
-    assert size_problems(made_results(n=1), min_rows=2)[1].startswith("chartqa r3 at level 0.8: scored on 1 rows")
+    few = size_problems(made_results(n=1), GateConfig(min_rows=2))
+    assert few[1].startswith("chartqa r3 at level 0.8: scored on 1 rows")
     assert size_problems({"results": {}}) == ["nothing was scored"]

@@ -100,6 +100,19 @@ def test_scores_of_another_model_do_not_open_the_gate(candidate, champion_dir):
     assert current(champion_dir) is None
 
 
+def test_a_base_that_the_candidate_was_not_trained_on_does_not_open_the_gate(candidate, champion_dir, evaluation):
+    """Nor does one of its own weights: the description still names what it began as."""
+    first = candidate("first")
+    for model_hash in ("another base", weights_hash(first.model_dir)):
+        base = evaluation("other base", model_hash, lambda number, level: False, arm="base")
+        other = promotion.Candidate(first.model_dir, first.evaluation_dir, base)
+        verdict = verdict_on(other, champion_dir)
+        closed = {criterion.name for criterion in verdict.criteria if not criterion.passed}
+        assert closed == {"clean_not_below_base", "robustness_above_base"}
+        assert "holds the scores of another base than the backbone base that" in verdict.reasons[0]
+    assert verdict_on(candidate("first"), champion_dir).is_open
+
+
 def test_the_champion_is_not_crowned_twice(candidate, champion_dir):
     said: list[str] = []
     promote(candidate("first"), champion_dir)

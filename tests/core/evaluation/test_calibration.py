@@ -58,3 +58,11 @@ def test_without_a_confidence_there_is_nothing_and_with_one_a_picture():
     found = results_of([sample(n, 0.4, float(c), float(c) ** 2) for n, c in enumerate(rng.uniform(size=300))])
     with Image.open(io.BytesIO(reliability({"confidence": found}))) as picture:
         assert picture.width > 400
+
+
+def test_an_answer_whose_confidence_was_not_finite_is_passed_over():
+    rows = [sample(n, 0.8, 0.5, 0.5) for n in range(4)]
+    rows[2]["confidence"]["c_text"] = None
+    found = results_of(rows)
+    assert {kind: found[kind]["levels"]["0.8"]["n"] for kind in found} == {"c_vis": 3, "c_text": 3}
+    assert results_of([rows[2]]) == {}

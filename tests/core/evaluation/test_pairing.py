@@ -79,9 +79,34 @@ def test_every_row_that_changed_is_there_with_both_answers(two):
     assert (lost["a"], lost["b"]) == ({"score": 1, "prediction": "w0"}, {"score": 0, "prediction": "lost"})
 
 
+def test_another_answer_of_the_same_score_is_counted_and_told(tmp_path):
+    a = evaluation(tmp_path / "a", {0: ("w0", "lost"), 1: ("w1", "w1"), 2: ("w2", "lost")})
+    b = evaluation(tmp_path / "b", {0: ("W0", "gone"), 1: ("w1", "lost"), 2: ("w2", "lost")})
+    found = compare(a, b)
+    counts = {
+        level: (entry["better"], entry["worse"], entry["reworded"])
+        for level, entry in found["differences"]["chartqa"]["r3"].items()
+    }
+    assert counts == {"0": (0, 0, 1), "0.8": (0, 1, 1)}
+    assert [(row["id"], row["level"]) for row in found["changed"]] == [("chartqa/val/001", 0.8)]
+    told = [(row["id"], row["a"]["prediction"], row["b"]["prediction"]) for row in found["reworded"]]
+    assert told == [("chartqa/val/000", "w0", "W0"), ("chartqa/val/000", "lost", "gone")]
+    assert "2 answers are other words of the same score; the first 2:" in comparison_text(found)
+
+
+def test_the_difference_of_the_areas_is_paired_over_the_rows_that_both_have_at_every_level(two, tmp_path):
+    area = compare(*two)["areas"]["chartqa"]["r3"]
+    assert (area["n"], area["levels"]) == (39, [0.0, 0.8])
+    assert area["mean"] == pytest.approx(19 / 39 / 2)
+    assert area["mean"] == pytest.approx(area["b"] - area["a"])
+    assert 0 < area["low"] < area["mean"] < area["high"]
+    one = evaluation(tmp_path / "one", {1: ("w1",)}, levels=(0.0,))
+    assert compare(one, two[1])["areas"] == {}
+
+
 def test_an_evaluation_against_itself_differs_nowhere(two):
     found = compare(two[0], two[0])
-    assert (found["changed"], found["signature"]) == ([], {})
+    assert (found["changed"], found["reworded"], found["signature"]) == ([], [], {})
     assert all(entry["mean"] == 0 for entry in found["differences"]["chartqa"]["r3"].values())
 
 
@@ -113,7 +138,10 @@ def test_the_command_shows_the_table_and_the_rows_and_writes_all(two, tmp_path, 
     assert "differs in model_hash: a | b" in said
     (line,) = [line for line in said.splitlines() if line.startswith("chartqa") and " 0.8 " in line]
     assert line.split()[:6] == ["chartqa", "r3", "0.8", "relaxed_accuracy", "2.6", "51.3"]
-    assert "21 answers changed their score; the 1 that changed most:" in said
+    assert "21 answers changed their score; the first 1:" in said
+    assert "\n0 answers are other words of the same score\n" in said
+    (area,) = [line for line in said.splitlines() if line.startswith("chartqa") and " area " in line]
+    assert area.split()[:6] == ["chartqa", "r3", "area", "relaxed_accuracy", "51.3", "75.6"]
     assert "chartqa/val/000 at level 0.8, r3: How many in 0?\n  A 1.00 'w0'\n  B 0.00 'lost'\n  expected w0" in said
     written = json.loads((tmp_path / "out" / "all.json").read_text())
     assert len(written["changed"]) == 21

@@ -88,6 +88,19 @@ def test_where_nothing_is_lost_nothing_can_be_won_back():
     assert score_samples(made(right=nothing), PRIMARY)["recovery"][MEAN]["lost_share"] is None
 
 
+def test_of_one_picture_no_share_is_told_and_every_bound_is_all_that_is_possible():
+    samples = made()
+    for sample in samples:
+        if sample["dataset"] == "chartqa":
+            sample["image_sha256"] = "the only one"
+    found = score_samples(samples, PRIMARY)["recovery"]
+    for entry in (found["datasets"]["chartqa"], found[MEAN]):
+        assert entry["won_back"] == {"mean": pytest.approx(0.3), "low": -1, "high": 1}
+        assert (entry["clean"]["low"], entry["clean"]["high"]) == (0, 1)
+        assert (entry["lost_share"], entry["recovered"]) == (None, None)
+    assert found["datasets"]["infovqa"]["recovered"]["low"] > 0
+
+
 @pytest.mark.parametrize("levels", [(0,), (0.4, 0.8)])
 def test_without_a_clean_and_a_damaged_level_there_is_no_loss_to_speak_of(levels):
     assert score_samples(made(levels=levels), PRIMARY)["recovery"] is None

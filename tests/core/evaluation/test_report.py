@@ -102,7 +102,17 @@ def test_the_page_has_its_sections_tables_and_signature(image_root):
     samples = made_samples()
     results = score_samples(samples, PRIMARY, signature={"model_hash": {"r3": "c0ffee"}, "max_pixels": 65536})
     page = Page(render_report(results, samples, image_root))
-    for words in ("Robustness", "Scores", "Ablations", "By kind of damage", "Cases", "c0ffee", "65536", "no gate"):
+    for words in (
+        "Robustness",
+        "not corrected for their number",
+        "Scores",
+        "Ablations",
+        "By kind of damage",
+        "Cases",
+        "c0ffee",
+        "65536",
+        "no gate",
+    ):
         assert words in page.text
     assert "+0.0 [" in page.text  # base and R3 are right equally often
     assert page.text.count("augmented") > 0
@@ -193,6 +203,47 @@ def test_ablation_bars_are_a_small_png():
     assert len(png) < 100_000
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were drawn, in the place of their bytes."""
+    drawn = []
+    monkeypatch.setattr(plots, "_png", lambda figure: drawn.append(figure) or b"")
+    return drawn
+
+
+@pytest.fixture
+def wide():
+    """Results with a picture for each question: the halves of made_samples' pictures agree, so that nothing varies."""
+    return score_samples([sample | {"image_sha256": sample["id"]} for sample in made_samples()], PRIMARY)
+
+
+def test_the_bands_of_the_curves_are_the_intervals(figures, wide):
+    plots.robustness_curves(wide, "chartqa")
+    bands = figures[0].axes[0].collections
+    for band, arm in zip(bands, ("base", "r3"), strict=True):
+        corners = {tuple(corner) for corner in band.get_paths()[0].vertices.round(6).tolist()}
+        for level, entry in wide["results"]["chartqa"][arm].items():
+            interval = entry["metrics"]["relaxed_accuracy"]
+            for side in ("low", "high"):
+                assert (float(level), round(100 * interval[side], 6)) in corners
+
+
+@pytest.mark.parametrize("kind", ["ablations", "operators"])
+def test_the_whiskers_of_the_bars_are_the_intervals(figures, wide, kind):
+    if kind == "ablations":
+        plots.ablation_bars(wide, "chartqa", "0.8")
+        shown = [by_level["0.8"]["metrics"]["relaxed_accuracy"] for by_level in wide["results"]["chartqa"].values()]
+    else:
+        plots.operator_bars(wide, "chartqa")
+        shown = [wide["operators"]["chartqa"][arm]["gaussian_blur"] for arm in ("base", "r3")]
+    whiskers = [segment for lines in figures[0].axes[0].collections for segment in lines.get_segments()]
+    drawn = sorted((segment[0][0], segment[1][0]) for segment in whiskers)
+    assert drawn == [
+        pytest.approx((100 * low, 100 * high)) for low, high in sorted((x["low"], x["high"]) for x in shown)
+    ]
+    assert all(low < high for low, high in drawn)
+
+
 def test_plots_leave_pyplot_alone():
     import sys
 
@@ -213,3 +264,42 @@ def test_the_first_screen_says_what_damage_costs_and_what_is_won_back(image_root
     assert "R3 wins back <b>50.0 %</b>" in story
     assert ">mean</td>" in story
     assert story.index("wins back") < story.index("score of chartqa over the damage level")
+
+
+def test_numbers_that_were_not_finite_are_a_dash_and_said(image_root):
+    samples = made_samples()
+    for sample in samples:
+        if sample["arm"] == "r3":
+            sample["gate"] = {"text": None, "image": 0.25, "vision": 0.25}
+            sample["confidence"] = {"c_vis": None, "c_text": 0.5}
+            sample["evidence"] = [{**hit, "score": None} for hit in sample["evidence"]]
+    page = Page(rendered(image_root, samples))
+    for words in ("text –, image 0.25", "c_vis –, c_text 0.50", "by image, –", "32 rows of chartqa have a gate"):
+        assert words in page.text
+    assert "Confidence that R3 states" not in page.text
+    assert "that is not finite" not in Page(rendered(image_root, made_samples())).text
+
+
+def test_what_became_of_every_row_of_the_table_is_told_and_a_data_set_without_any_left(image_root):
+    samples = [sample for sample in made_samples() if sample["dataset"] == "chartqa"]
+    told = {
+        "chartqa": {"in_table": 61, "without_answer": 9, "asked": 52, "left_out": {"picture_missing": 20}},
+        "infovqa": {"in_table": 17, "without_answer": 17, "asked": 0, "left_out": {}},
+    }
+    text = render_report(score_samples(samples, PRIMARY, row_counts=told), samples, image_root)
+    line = '<td>61</td><td>9</td><td>52</td><td class="text">20 picture missing</td><td>32</td><td>32</td>'
+    assert line in text
+    assert "infovqa has no row left to score" in Page(text).text
+    assert "chartqa has no row left" not in Page(text).text
+
+
+def test_intervals_that_stand_on_few_pictures_are_named(image_root):
+    page = Page(rendered(image_root, made_samples()))
+    assert (
+        "Fewer than 20 pictures stand behind the intervals of chartqa (16), chartqa, human questions (16)" in page.text
+    )
+    assert "with one picture" not in page.text
+    many = [{**sample, "image_sha256": sample["id"]} for sample in made_samples(80)]
+    assert "Fewer than 20" not in Page(rendered(image_root, many)).text
+    one = [{**sample, "image_sha256": sample["dataset"]} for sample in made_samples(4)]
+    assert "with one picture it spans all that is possible" in Page(rendered(image_root, one)).text

@@ -10,7 +10,7 @@ from r3pp_core.artefact import Outcome, Request, Target, build
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.metric_set import chosen_metrics
-from r3pp_core.evaluation.reporting import make_report, read_results
+from r3pp_core.evaluation.reporting import disagreement, make_report, read_results
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.jsonl import write_jsonl
 
@@ -43,19 +43,22 @@ def made_samples(arm, num_rows=6):
 
 @pytest.fixture
 def evaluation(tmp_path):
-    """`evaluation(name, table="t", **config fields)`: a finished evaluation of one arm, as the sweep leaves it."""
+    """`evaluation(name, table, dtype, **config fields)`: a finished evaluation of one arm, as the sweep leaves it."""
 
-    def make(name, table="t", **fields):
-        config = EvaluateConfig(levels=[0.0, 0.8], **fields).model_dump(exclude={"batch_size"})
+    def make(name, table="t", dtype="float32", **fields):
+        config = EvaluateConfig(levels=[0.0, 0.8], **fields).model_dump(exclude={"batch_size"}) | {
+            "metrics_version": "1"
+        }
         samples = made_samples(name)
 
         def write(staging):
             write_jsonl(staging / "samples.jsonl", samples)
             signature = {"model_hash": f"hash of {name}", "max_pixels": 4096}
             metrics = chosen_metrics(bool(fields.get("text_overlap")))
-            results = score_samples(samples, PRIMARY, signature=signature, metrics=metrics)
+            rows = {"chartqa": {"in_table": 9, "without_answer": 2, "asked": 7, "left_out": {"picture_missing": 1}}}
+            results = score_samples(samples, PRIMARY, signature=signature, metrics=metrics, row_counts=rows)
             (staging / "results.json").write_text(json.dumps(results))
-            return Outcome(counts={"samples": len(samples)})
+            return Outcome(counts={"samples": len(samples)}, details={"dtype": dtype})
 
         inputs = {"table": table, "model": f"hash of {name}", "max_pixels": "1", "prompt": "p"}
         request = Request(f"evaluation/{name}", "1", config, inputs)
@@ -79,6 +82,7 @@ def test_two_evaluations_become_one_report_with_their_difference(tmp_path, evalu
     results = read_results(tmp_path / "report")
     assert results["differences"]["chartqa"]["r3 - base"]["0.8"]["mean"] == 1.0
     assert manifest.counts == {"samples": 24}
+    assert results["n-samples"]["chartqa"]["left_out"] == {"picture_missing": 1}
     assert "a heading" in (tmp_path / "report" / "report.html").read_text()
 
 
@@ -139,12 +143,14 @@ def test_the_old_report_stays_whole_when_the_new_page_cannot_be_written(first_re
         ({"damage": "text"}, "damage is text and both"),
         ({"seed": 1}, "seed is 1 and 0"),
         ({"text_overlap": True}, "text_overlap is True and False"),
+        ({"dtype": "bfloat16"}, "one answered in bfloat16, the other in float32; evaluate both on the same kind"),
     ],
 )
 def test_evaluations_that_asked_something_else_are_refused(tmp_path, evaluation, image_root, fields, words):
     folders = [evaluation("base"), evaluation("r3", **fields)]
     with pytest.raises(R3Error, match=f"r3 and base cannot be compared: .*{words}"):
         make_report(folders, image_root, tmp_path / "report")
+    assert words in disagreement(folders)
     assert not (tmp_path / "report").exists()
 
 

@@ -20,6 +20,7 @@ def made_rows(num_pictures=10, questions=4, dataset="chartqa", answers=("1",)):
             "question": "How many?",
             "answers": list(answers),
             "pseudo_text": "",
+            "ocr_conf": None,
             "meta": {},
         }
         for picture in range(num_pictures)
@@ -29,12 +30,12 @@ def made_rows(num_pictures=10, questions=4, dataset="chartqa", answers=("1",)):
 
 @pytest.fixture
 def choose(tmp_path):
-    """`choose(rows, number, seed)` -> ids and number of answerless rows, through a table on disk."""
+    """`choose(rows, number, seed)` -> ids and numbers of answerless rows, through a table on disk."""
 
     def call(rows, number, seed=0):
         write_jsonl(tmp_path / "val.jsonl", rows)
-        chosen, num_answerless = choose_rows(tmp_path / "val.jsonl", number, seed)
-        return [row["id"] for row in chosen], num_answerless
+        chosen = choose_rows(tmp_path / "val.jsonl", number, seed)
+        return [row["id"] for row in chosen.rows], chosen.num_answerless
 
     return call
 
@@ -73,7 +74,7 @@ def test_the_number_counts_for_each_data_set_and_rows_stay_in_table_order(choose
 
 def test_none_takes_every_row_with_an_answer(choose):
     rows = made_rows() + made_rows(2, 2, "infovqa", answers=())
-    assert choose(rows, None) == ([row["id"] for row in made_rows()], 4)
+    assert choose(rows, None) == ([row["id"] for row in made_rows()], {"chartqa": 0, "infovqa": 4})
 
 
 def test_a_table_without_answers_is_refused(choose):
@@ -81,8 +82,39 @@ def test_a_table_without_answers_is_refused(choose):
         choose(made_rows(answers=()), 5)
 
 
+def test_a_table_without_a_row_is_refused(choose):
+    """An empty split."""
+    with pytest.raises(R3Error, match=r"val.jsonl has no row; merge the unified tables first"):
+        choose([], 5)
+
+
+def test_an_id_that_stands_twice_is_refused_with_both_lines(choose):
+    rows = made_rows()
+    rows[7]["id"] = rows[2]["id"]
+    with pytest.raises(R3Error, match=r"val.jsonl lines 3 and 8 have the same id chartqa/val/0-2"):
+        choose(rows, 1)
+
+
+@pytest.mark.parametrize(
+    "field, value, words",
+    [
+        ("answers", "42", r"line 4 has the answers '42'; they are a list of texts"),
+        ("answers", [42], r"line 4 has the answers \[42\]"),
+        ("answers", None, "line 4 has the answers None"),
+        ("dataset", "docvqa", "line 4 is of data set 'docvqa'; the known ones are screenqa, chartqa, infovqa"),
+    ],
+)
+def test_what_no_evaluation_can_use_is_named_by_its_line(choose, field, value, words):
+    rows = made_rows()
+    rows[3][field] = value
+    with pytest.raises(R3Error, match=words):
+        choose(rows, 5)
+
+
 def test_a_table_of_another_kind_is_named_by_its_first_bad_line(choose):
     rows = made_rows()
-    del rows[1]["pseudo_text"], rows[1]["answers"]
-    with pytest.raises(R3Error, match=r"val.jsonl line 2 lacks answers, pseudo_text; give a table that `r3pp merge`"):
+    del rows[1]["pseudo_text"], rows[1]["answers"], rows[1]["ocr_conf"]
+    with pytest.raises(
+        R3Error, match=r"val.jsonl line 2 lacks answers, pseudo_text, ocr_conf; give a table that `r3pp merge`"
+    ):
         choose(rows, 5)

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from r3pp_core.errors import R3Error
+from r3pp_core.evaluation.metric_set import ALWAYS, MetricSet
 from r3pp_core.evaluation.metrics import METRICS, METRICS_VERSION
 from r3pp_core.evaluation.scoring import score_samples, score_table
 
@@ -98,9 +99,45 @@ def test_rows_without_answers_are_counted_and_never_scored():
         *(sample(i, arm, level, answers=[]) for i in (90, 91) for arm in ("base", "r3") for level in LEVELS),
     ]
     results = score_samples(samples, PRIMARY)
-    assert results["n-samples"]["chartqa"] == {"original": 42, "effective": 40, "answerless": 2}
+    assert results["n-samples"]["chartqa"] == {"original": 42, "effective": 40, "answerless": 2, "non_finite": 0}
     assert results["results"]["chartqa"]["r3"]["0"]["n"] == 40
     assert results["results"] == score_samples(run(), PRIMARY)["results"]
+
+
+def test_rows_with_a_number_that_was_not_finite_are_counted_and_scored_all_the_same():
+    unwritten = [
+        {"confidence": {"c_vis": None, "c_text": 0.5}},
+        {"gate": {"text": None, "image": 0.5, "vision": 0.5}},
+        {"evidence": [{"image_path": "a.png", "score": 0.5, "weight": None, "modality": "text"}]},
+        {"evidence": [{"image_path": "a.png", "score": 0.5, "modality": "text"}]},  # as samples were once
+    ]
+    samples = [sample(i, level=level, **(unwritten[i] if i < 4 else {})) for level in LEVELS for i in range(8)]
+    results = score_samples(samples, PRIMARY)
+    assert results["n-samples"]["chartqa"] == {"original": 8, "effective": 8, "answerless": 0, "non_finite": 3}
+
+
+def test_a_metric_that_is_not_finite_is_named_with_row_and_data_set():
+    broken = MetricSet(
+        {**METRICS, "bleu": lambda prediction, answers: float("nan")},
+        {**ALWAYS.versions, "bleu": "1"},
+        {**ALWAYS.normalisation, "bleu": ""},
+    )
+    with pytest.raises(R3Error, match=r"row chartqa/val/1 of chartqa scores nan in bleu"):
+        score_samples([sample(1)], PRIMARY, metrics=broken)
+
+
+def test_what_became_of_the_rows_of_the_table_joins_the_counts_and_a_data_set_without_a_row_is_among_them():
+    counts = {"in_table": 7, "without_answer": 2, "asked": 5, "left_out": {"picture_missing": 1}}
+    none_left = {"in_table": 3, "without_answer": 3, "asked": 0, "left_out": {}}
+    told = {"chartqa": counts, "infovqa": none_left}
+    results = score_samples([sample(i) for i in range(4)], PRIMARY, row_counts=told)
+    no_samples = {"original": 0, "effective": 0, "answerless": 0, "non_finite": 0}
+    assert results["n-samples"] == {
+        "chartqa": {**no_samples, "original": 4, "effective": 4, **counts},
+        "infovqa": {**no_samples, **none_left},
+    }
+    assert list(results["results"]) == ["chartqa"]
+    assert score_table(results).splitlines()[-1].split()[-1] == "0"
 
 
 def test_a_data_set_whose_answers_are_hidden_has_counts_and_no_scores():

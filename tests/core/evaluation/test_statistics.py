@@ -111,6 +111,15 @@ def test_between_models_without_a_difference_p_is_below_5_percent_about_5_times_
     assert 0.01 <= num_small / 300 <= 0.10
 
 
+def test_with_one_picture_nothing_is_known_and_the_interval_is_all_that_is_possible():
+    mean = bootstrap_mean([0.5, 1, 1], "aaa")
+    assert (mean.low, mean.mean, mean.high) == (0, pytest.approx(5 / 6), 1)
+    difference = paired_difference([1, 1, 1], [0, 0, 0], "aaa")
+    assert (difference.low, difference.mean, difference.high, difference.p) == (-1, 1, 1, 1)
+    assert difference.stderr == pytest.approx(1 / 1.96)
+    assert paired_difference([1, 1, 1], [0, 0, 0], "aab").low == 1
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_score_that_is_not_finite_is_refused_and_its_row_named(bad):
     with pytest.raises(R3Error, match="row 1"):

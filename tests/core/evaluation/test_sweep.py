@@ -2,24 +2,33 @@
 
 import hashlib
 import json
+import math
 import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageDraw
 
 from r3pp_core import pictures
+from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.evaluation import metric_set, subjects
 from r3pp_core.evaluation.config import EvaluateConfig
-from r3pp_core.evaluation.job import launch_dir
-from r3pp_core.evaluation.plan import plan_evaluation
+from r3pp_core.evaluation.grouping import score_row
+from r3pp_core.evaluation.job import EvaluationJob, evaluation_job, launch_dir
+from r3pp_core.evaluation.metrics import METRICS
+from r3pp_core.evaluation.plan import config_of, plan_evaluation
 from r3pp_core.evaluation.reporting import make_report, read_results
 from r3pp_core.evaluation.shards import answer_shards
 from r3pp_core.evaluation.subjects import Places, base_subject, r3_subject
-from r3pp_core.evaluation.sweep import damaged_picture, evaluate
+from r3pp_core.evaluation.sweep import damaged_picture, evaluate, signature
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.run_dir import hold_run_dir, request_stop
 from r3pp_core.model.config import PromptConfig, R3Config
+from r3pp_core.model.preparation import Preparer, RejectedRow
 from r3pp_core.sample.backbones import build_small_backbone
 
 CONFIG = EvaluateConfig(
@@ -82,7 +91,7 @@ def test_every_row_is_asked_once_in_each_arm_at_each_of_its_levels(swept):
     assert samples == [
         (arm, level, row) for arm, level in (("base", 0), ("base", 0.8), ("base_ocr", 0.8)) for row in ids
     ]
-    assert manifest.counts == {"rows": 4, "samples": 12, "rows_without_answer": 1, "pictures": 3}
+    assert manifest.counts == {"rows": 4, "samples": 12, "rows_without_answer": 1, "pictures": 3, "non_finite": 0}
 
 
 def test_arms_that_are_asked_about_the_same_pictures_see_them_once_and_answer_as_if_alone(
@@ -113,12 +122,35 @@ def test_what_was_seen_gives_the_answers_that_the_pictures_give(folder, subject)
         subject.model.generate(batch, 6, seen=other)
 
 
+def test_an_answer_without_an_end_was_cut_at_the_limit(folder, subject, monkeypatch):
+    import torch
+
+    from r3pp_core.model.collation import collate
+
+    model = subject.model
+    prepared = subject.preparer(folder / "raw", "both", 0).prepare(list(read_jsonl(folder / "val.jsonl"))[:2], 0.0).rows
+    batch = collate(prepared, model.tokenizer, subject.config, merge_size=model.merge_size)
+    word, end, pad = (model.tokenizer.convert_tokens_to_ids(x) for x in ("a", "<|im_end|>", "<|endoftext|>"))
+    said = torch.tensor([[word, word, word], [word, end, pad]])
+
+    def generate(input_ids, **rest):
+        model.embedding(input_ids)
+        return torch.cat([input_ids, said], dim=1)
+
+    monkeypatch.setattr(model.backbone, "generate", generate, raising=False)
+    assert [answer.is_cut for answer in model.generate(batch, 3)] == [True, False]
+
+
 def test_a_sample_holds_everything_about_its_answer(swept):
     for line in read_jsonl(swept[1] / "samples.jsonl"):
         assert isinstance(line["prediction"], str)
         assert line["answers"] == ["37"]
         assert bool(line["operators"]) == (line["level"] > 0)
         assert line["evidence"] == []
+        assert (line["pseudo_text"] is None) == (line["arm"] == "base")
+        assert line["level"] or line["pseudo_text"] in (None, TEXT)
+        assert line["is_cut"] in (True, False)
+        assert line["scores"] == score_row(line, METRICS)
         assert 0 <= line["truth"]["c_vis"] <= 1
 
 
@@ -138,6 +170,8 @@ def test_a_second_sweep_does_nothing(swept, folder, subject):
     again = evaluate(subject, folder / "val.jsonl", folder / "raw", swept[1], CONFIG, said.append)
     assert again == swept[0]
     assert "nothing to do" in said[-1]
+    assert (swept[1] / "environment.json").is_file()
+    assert "environment.json" not in again.files
 
 
 def test_the_batch_size_changes_neither_the_answers_nor_the_artefact(swept, folder, subject, tmp_path):
@@ -163,11 +197,131 @@ def test_other_scores_of_finished_answers_are_made_without_asking_the_model(
     config = CONFIG.model_copy(update={"text_overlap": True})
     manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, config)
     assert (manifest.counts, manifest.left_out) == (swept[0].counts, swept[0].left_out)
-    assert manifest.files["samples.jsonl"] == swept[0].files["samples.jsonl"]
+    before, after = (list(read_jsonl(folder / "samples.jsonl")) for folder in (swept[1], out_dir))
+    assert all({"bleu", "rouge_l"} <= set(line["scores"]) for line in after)
+    assert [{**line, "scores": None} for line in after] == [{**line, "scores": None} for line in before]
     cell = read_results(out_dir)["results"]["chartqa"]["base"]["0"]["metrics"]
     assert {"bleu", "rouge_l"} <= set(cell)
     back = evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, CONFIG)
     assert back == swept[0]
+
+
+def test_an_arm_that_is_named_twice_is_asked_once(swept, folder, subject, tmp_path):
+    twice = CONFIG.model_copy(update={"arms": ["base", "base"], "ablations": ["base_ocr", "base"]})
+    assert twice.arms_at(0.8) == ["base", "base_ocr"]
+    evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, twice)
+    assert (tmp_path / "samples.jsonl").read_bytes() == (swept[1] / "samples.jsonl").read_bytes()
+
+
+def test_a_number_that_is_not_finite_is_null_counted_and_said(folder, subject, tmp_path, monkeypatch):
+    answer = subject.answer
+
+    def strange(prepared, arm, max_new_tokens):
+        stated = {"chartqa/val/1": math.nan, "chartqa/val/3": math.inf}
+        return [
+            replace(made, confidence={"c_vis": stated.get(row.row_id, 0.5), "c_text": 0.5})
+            for row, made in zip(prepared, answer(prepared, arm, max_new_tokens), strict=True)
+        ]
+
+    monkeypatch.setattr(subject, "answer", strange, raising=False)
+    said: list[str] = []
+    manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, said.append)
+    assert manifest.counts["non_finite"] == 2
+    assert read_results(tmp_path)["n-samples"]["chartqa"]["non_finite"] == 2
+    stated = {line["id"]: line["confidence"]["c_vis"] for line in read_jsonl(tmp_path / "samples.jsonl")}
+    assert stated == {f"chartqa/val/{number}": (0.5, None)[number % 2] for number in range(4)}
+    words = (
+        "2 rows have a gate, confidence or evidence that is not finite, the first chartqa/val/1; it is written as null"
+    )
+    assert f"evaluation/base: {words}" in said
+    make_report([tmp_path], folder / "raw", tmp_path / "report")
+
+
+def test_a_row_that_is_rejected_at_one_level_only_is_left_out_at_all(folder, subject, tmp_path, monkeypatch):
+    damage = Preparer.damage
+
+    def refused(self, row, level, visit=0):
+        if row["id"] == "chartqa/val/2" and level:
+            return RejectedRow(row["id"], "picture_too_narrow", "cropped to a line")
+        return damage(self, row, level, visit)
+
+    monkeypatch.setattr(Preparer, "damage", refused)
+    manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG)
+    assert (manifest.counts["samples"], manifest.left_out) == (9, {"picture_too_narrow": 1})
+    results = read_results(tmp_path)
+    assert results["results"]["chartqa"]["base"]["0"]["n"] == results["results"]["chartqa"]["base"]["0.8"]["n"] == 3
+    assert results["n-samples"]["chartqa"] == {
+        "original": 3,
+        "effective": 3,
+        "answerless": 0,
+        "non_finite": 0,
+        "in_table": 5,
+        "without_answer": 1,
+        "asked": 4,
+        "left_out": {"picture_too_narrow": 1},
+    }
+
+
+def test_a_data_set_of_the_table_without_a_row_left_is_said(folder, subject, tmp_path):
+    rows = list(read_jsonl(folder / "val.jsonl"))
+    rows.append({**rows[0], "id": "infovqa/val/0", "dataset": "infovqa", "image_path": "infovqa/images/gone.png"})
+    rows.append({**rows[0], "id": "screenqa/val/0", "dataset": "screenqa", "answers": []})
+    write_jsonl(tmp_path / "val.jsonl", rows)
+    said: list[str] = []
+    evaluate(subject, tmp_path / "val.jsonl", folder / "raw", tmp_path / "out", CONFIG, said.append)
+    lost = [text for text in said if "no row of" in text]
+    assert lost == [
+        "evaluation/base: no row of infovqa is left of 1 in the table (0 without an answer, 1 picture_missing)",
+        "evaluation/base: no row of screenqa is left of 1 in the table (1 without an answer)",
+    ]
+    make_report([tmp_path / "out"], folder / "raw", tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<b>infovqa</b> has no row left to score" in page
+
+
+def test_other_metrics_score_finished_answers_anew_without_asking_the_model(
+    swept, folder, subject, tmp_path, monkeypatch
+):
+    out_dir = shutil.copytree(swept[1], tmp_path / "out")
+    monkeypatch.setattr(subject.model, "generate", None)
+    monkeypatch.setattr(metric_set, "METRICS_VERSION", "of tomorrow")
+    said: list[str] = []
+    manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, CONFIG, said.append)
+    assert any("only their scores are made again" in text for text in said)
+    assert read_results(out_dir)["signature"]["metrics_version"] == "of tomorrow"
+    assert config_of(manifest) == config_of(swept[0])
+    make_report([out_dir], folder / "raw", tmp_path / "report")
+
+
+@pytest.mark.parametrize("changed", ["instruction", "system", "dtype"])
+def test_another_prompt_or_number_format_is_another_evaluation(swept, folder, subject, tmp_path, monkeypatch, changed):
+    before = subject.prompt, subject.dtype
+    if changed == "instruction":
+        monkeypatch.setitem(DATASETS, "chartqa", replace(DATASETS["chartqa"], prompt="Answer in rhymes."))
+    elif changed == "system":
+        monkeypatch.setattr(subjects, "SYSTEM", "You are a poet.")
+    else:
+        monkeypatch.setattr(type(subject), "dtype", "bfloat16")
+    assert before != (subject.prompt, subject.dtype)
+    out_dir = shutil.copytree(swept[1], tmp_path / "out")
+    monkeypatch.setattr(subject.model, "generate", None)
+    with pytest.raises(TypeError, match="not callable"):
+        evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, CONFIG)
+
+
+def test_of_answers_from_another_machine_the_number_format_is_not_asked_for(folder, subject, tmp_path):
+    plan = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, dtype=None)
+    assert "dtype" not in plan.request.inputs
+    (job,) = [Path(name) for name in evaluation_job(plan, subject, folder / "val.jsonl").args if name != "--job"]
+    assert EvaluationJob.model_validate_json(job.read_text()).dtype is None
+
+
+def test_backbone_and_indices_are_in_the_signature(subject):
+    assert signature(subject, "t", CONFIG, "float32")["backbone_hash"] == subject.hashes["model"]
+    hashes = {"model": "m", "backbone": "b", "index_text": "i", "index_image": "j"}
+    r3 = SimpleNamespace(hashes=hashes, prompt={}, max_pixels=1)
+    told = signature(r3, "t", CONFIG, "float32")
+    assert {name: told[f"{name}_hash"] for name in hashes} == hashes
 
 
 @pytest.mark.parametrize("fields, force", [({"damage": "text"}, False), ({"seed": 1}, False), ({}, True)])
@@ -240,7 +394,10 @@ def test_ranks_that_are_asked_to_stop_end_between_two_shards_and_what_they_answe
 
 
 def test_forcing_keeps_away_from_ranks_that_lost_their_launcher(swept, folder, subject, tmp_path):
-    kept = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG).shards_dir / "000000.jsonl"
+    kept = (
+        plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, dtype=subject.dtype).shards_dir
+        / "000000.jsonl"
+    )
     kept.parent.mkdir(parents=True)
     kept.touch()
     with hold_run_dir(launch_dir(tmp_path)), pytest.raises(R3Error, match="in use by another trainer"):
@@ -250,7 +407,7 @@ def test_forcing_keeps_away_from_ranks_that_lost_their_launcher(swept, folder, s
 
 
 def test_a_shard_that_lacks_an_answer_is_named(swept, folder, subject, tmp_path):
-    plan = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG)
+    plan = plan_evaluation(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG, dtype=subject.dtype)
     answer_shards(plan, subject, print)
     (path,) = plan.shards_dir.iterdir()
     lines = path.read_text().splitlines()
@@ -263,9 +420,9 @@ def test_a_shard_that_lacks_an_answer_is_named(swept, folder, subject, tmp_path)
 
 def test_other_ocr_lines_ask_for_another_evaluation(swept, folder, subject, tmp_path):
     raw = shutil.copytree(folder / "raw", tmp_path / "raw")
-    before = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG).request
+    before = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype).request
     (raw / "chartqa" / "ocr.jsonl").write_text("")
-    after = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG).request
+    after = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype).request
     assert set(after.inputs) - set(before.inputs) == {"ocr_chartqa"}
 
 
@@ -316,12 +473,14 @@ def test_a_sweep_that_cannot_be_asked_is_a_usage_error(folder, subject, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_the_damaged_picture_is_drawn_again_as_the_model_saw_it(swept, folder):
+def test_the_damaged_picture_is_drawn_again_as_the_model_saw_it(swept, folder, subject):
     draw = damaged_picture(folder / "raw", CONFIG)
+    preparer = subject.preparer(folder / "raw", CONFIG.damage, CONFIG.seed)
+    rows = {row["id"]: row for row in read_jsonl(folder / "val.jsonl")}
     clean, *_, damaged = read_jsonl(swept[1] / "samples.jsonl")
-    with Image.open(folder / "raw" / clean["image_path"]) as stored:
-        assert draw(clean).tobytes() == stored.tobytes()
-    assert draw(damaged).tobytes() == draw(damaged).tobytes()
+    for sample in (clean, damaged):
+        seen = preparer.damage(rows[sample["id"]], sample["level"]).picture
+        assert draw(sample).tobytes() == seen.tobytes()
     assert draw(damaged).tobytes() != draw({**damaged, "level": 0.0}).tobytes()
 
 
@@ -358,12 +517,12 @@ def test_rows_without_references_are_predicted_and_never_scored(hidden, folder, 
     said: list[str] = []
     out_dir = tmp_path / "out"
     manifest = evaluate(subject, hidden, folder / "raw", out_dir, config, said.append)
-    assert manifest.counts == {"rows": 2, "samples": 6, "rows_without_answer": 2, "pictures": 2}
+    assert manifest.counts == {"rows": 2, "samples": 6, "rows_without_answer": 2, "pictures": 2, "non_finite": 0}
     results = read_results(out_dir)
-    assert (results["results"], results["n-samples"]) == (
-        {},
-        {"chartqa": {"original": 2, "effective": 0, "answerless": 2}},
-    )
+    assert results["results"] == {}
+    counts = results["n-samples"]["chartqa"]
+    assert (counts["original"], counts["effective"], counts["answerless"]) == (2, 0, 2)
+    assert {line["scores"] for line in read_jsonl(out_dir / "samples.jsonl")} == {None}
     predictions = [line["prediction"] for line in read_jsonl(out_dir / "samples.jsonl") if line["level"] == 0]
     assert json.loads((out_dir / "submission_chartqa_base.json").read_text()) == [
         {"questionId": 7001, "answer": predictions[0]},

@@ -3,6 +3,7 @@
 import pytest
 from prepared_rows import prepared_row, small_config
 
+from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.model.collation import IGNORED, collate, encode_row, split_by_length
 from r3pp_core.model.config import ARMS, PromptConfig
 from r3pp_core.model.prompt import SYSTEM, encode, evidence_text, user_text
@@ -61,6 +62,23 @@ def test_ocr_text_is_bounded_and_can_be_left_out():
     assert "abc" in user_text("Q?", "A.", "abcdef", [], config)
     assert "abcd" not in user_text("Q?", "A.", "abcdef", [], config)
     assert user_text("Q?", "A.", None, [], config) == "A.\nQ?"
+
+
+def test_system_turn_and_instruction_are_those_of_the_config(shared_backbone):
+    row = prepared_row(shared_backbone.image_processor, 0)
+
+    def said(**prompt):
+        config = small_config(prompt=PromptConfig(**prompt))
+        batch = collate([row], shared_backbone.tokenizer, config)
+        return shared_backbone.tokenizer.decode(batch.input_ids[0])
+
+    own, other = said(), said(system="Be brief.", instructions={"chartqa": "In one word."})
+    instruction = DATASETS["chartqa"].prompt
+    assert (SYSTEM in own, instruction in own) == (True, True)
+    assert other == own.replace(SYSTEM, "Be brief.").replace(instruction, "In one word.")
+    assert said(instructions={"infovqa": "In one word."}) == own
+    with pytest.raises(ValueError, match="unknown data set 'mnist': choose from screenqa"):
+        PromptConfig(instructions={"mnist": "In one word."})
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,16 @@ def test_adapters_sit_on_v_and_o_of_the_language_model_only(model):
     assert all("language_model" in name and name.endswith(("v_proj", "o_proj")) for name in adapted)
 
 
+def test_a_fully_trained_model_that_is_saved_again_still_names_the_backbone_that_it_began_as(new_model, tmp_path):
+    model = new_model(adapter="full")
+    scramble(model)
+    model.save_pretrained(tmp_path / "once")
+    R3Model.from_pretrained(tmp_path / "once").save_pretrained(tmp_path / "again")
+    once, again = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("once", "again"))
+    assert once["backbone_hash"] == model.backbone_hash
+    assert again == once
+
+
 def test_a_fully_trained_model_comes_back_bit_equal_without_its_first_backbone(new_model, tmp_path):
     model = new_model(adapter="full")
     scramble(model)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from r3pp_core.errors import R3Error
+from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.retrieval.build import build_index
 from r3pp_core.retrieval.config import IndexConfig
-from r3pp_core.retrieval.faiss_index import make_faiss_index, write_faiss_index
+from r3pp_core.retrieval.faiss_index import make_faiss_index, require_known, write_faiss_index
 from r3pp_core.retrieval.index_type import HNSW_BYTES, IndexType, resolve_index_type
 from r3pp_core.retrieval.search import Index
 
@@ -62,3 +62,21 @@ def test_the_manifest_records_what_auto_chose(corpus, clip_dir, tmp_path) -> Non
     assert manifest.config["index_type"] == "auto"
     assert manifest.details["index_type"] == "Flat"
     assert Index.load(tmp_path / "image").search(np.ones((1, 16), np.float32), 3).mask.all()
+
+
+@pytest.mark.parametrize(
+    ("index_type", "search_parameters", "words"),
+    [
+        ("Tree", None, r"index_type: .*\(got 'Tree'\)"),
+        ("Tree", "nprobe=3", r"index_type: .*\(got 'Tree'\)"),
+        ("IVF16,PQ48", "efSearch=3", r"search_parameters: .*\(got 'efSearch=3'\)"),
+    ],
+)
+def test_what_faiss_refuses_of_any_corpus_is_refused_without_one(index_type, search_parameters, words) -> None:
+    with pytest.raises(UsageError, match=words):
+        require_known(index_type, search_parameters)
+
+
+@pytest.mark.parametrize("index_type", ["auto", "Flat", "IVF4096,PQ96", "IVF16,PQ32x6", "HNSW32"])
+def test_a_type_for_either_encoder_is_known(index_type) -> None:
+    require_known(index_type, "efSearch=64" if index_type == "HNSW32" else None)

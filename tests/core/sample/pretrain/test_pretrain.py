@@ -10,20 +10,31 @@ from r3pp_core.sample.pretrain.config import PretrainConfig
 from r3pp_core.sample.pretrain.first_weights import set_first_weights
 from r3pp_core.sample.pretrain.train import pretrain
 
-SHORT = PretrainConfig(steps=6, num_groups=5, list_steps=2, pages=2, save_every=2, num_threads=1)
+SHORT = PretrainConfig(
+    steps=6,
+    num_groups=5,
+    list_steps=2,
+    lookup_steps=2,
+    naming_steps=2,
+    naming_pages=4,
+    pages=2,
+    look_pages=2,
+    save_every=2,
+    num_threads=1,
+)
 
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
     monkeypatch.setattr(train, "_NUM_TOKENIZER_GROUPS", 20)
-    monkeypatch.setattr(train, "_NUM_HELD_OUT_STEPS", 4)
+    monkeypatch.setattr(train, "_NUM_HELD_OUT_STEPS", 5)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(train, "_NUM_TOKENIZER_GROUPS", 20)
-    patch.setattr(train, "_NUM_HELD_OUT_STEPS", 4)
+    patch.setattr(train, "_NUM_HELD_OUT_STEPS", 5)
     folder = tmp_path_factory.mktemp("pretrain") / "run"
     folder.mkdir()
     pretrain(folder, SHORT)
@@ -49,7 +60,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(whole, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         pretrain(folder, SHORT)
     monkeypatch.undo()
-    monkeypatch.setattr(train, "_NUM_HELD_OUT_STEPS", 4)
+    monkeypatch.setattr(train, "_NUM_HELD_OUT_STEPS", 5)
     pretrain(folder, SHORT)
     weights = [(one / "backbone" / "model.safetensors").read_bytes() for one in (whole, folder)]
     assert weights[0] == weights[1]
@@ -123,7 +134,8 @@ def test_a_second_sitting_goes_on_at_the_first_one_s_step(whole, tmp_path, monke
     (later / "pages").symlink_to(whole / "pages")
     pretrain(later, SHORT, said.append, earlier=folder / "backbone")
     assert any(line.endswith(f"at step 4 of {SHORT.steps}") for line in said)
-    steps = [json.loads(line)["step"] for line in (later / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (later / "log.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "step" in line]
     assert steps[0] == 4
     assert steps[-1] == SHORT.steps
     with pytest.raises(R3Error, match=r"has no log.jsonl"):
