@@ -14,7 +14,7 @@ help:
 	@echo "make test                   unit and end-to-end tests"
 	@echo "make soak [ROUNDS=20]       the tests of faults (kills, damaged input) many times over"
 	@echo "make test-system            tests with a real browser and a real Slurm (installs Debian packages, needs root)"
-	@echo "make lint                   ruff, mypy, import arrows"
+	@echo "make lint                   ruff, mypy, import arrows, Dagster's definitions"
 
 env: $(VENV)/.installed-$(FAISS)
 
@@ -57,11 +57,16 @@ test-system: dev
 	./tests/system/install.sh
 	$(BIN)/python -m pytest -m system tests/system
 
+# Dagster's settings are the project's own, so that telemetry is off here too; its history is of no use.
+DG := DAGSTER_HOME=$(CURDIR)/dagster_home R3PP_STORAGE=$(CURDIR)/build/dg $(BIN)/dg
+
 lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(DG) check defs
+	$(DG) list defs >/dev/null
 
 format: dev
 	$(BIN)/ruff check --fix .

@@ -29,13 +29,14 @@ from ingest_tables import make_tables
 
 from r3pp_core.datasets.registry import DATASETS, dataset_spec
 from r3pp_core.datasets.spec import SPLITS
-from r3pp_core.ingest.download import DownloadConfig, download
-from r3pp_core.ingest.merge import MergeConfig, merge_split
-from r3pp_core.ingest.ocr_shard import OcrConfig, cache_dir, read_shard
+from r3pp_core.ingest.config import DownloadConfig, MergeConfig, OcrConfig, UnifyConfig
+from r3pp_core.ingest.download import download
+from r3pp_core.ingest.merge import merge_split
+from r3pp_core.ingest.ocr_shard import cache_dir, read_shard
 from r3pp_core.ingest.picture_files import check_png
 from r3pp_core.ingest.source import local_source
 from r3pp_core.ingest.source_rows import SourceRow, read_source_rows
-from r3pp_core.ingest.unify import UnifyConfig, unified_table, unify
+from r3pp_core.ingest.unify import unified_table, unify
 from r3pp_core.pictures import MAX_SOURCE_PIXELS, open_picture
 
 REPEATS = 3

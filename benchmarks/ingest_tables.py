@@ -5,10 +5,11 @@ from pathlib import Path
 
 import orjson
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Outcome, Request, build, require_manifest
 from r3pp_core.ingest.download import raw_table, raw_target
 from r3pp_core.ingest.line_chunks import line_chunks
-from r3pp_core.ingest.ocr import CODE_VERSION, ocr_path, ocr_target
+from r3pp_core.ingest.ocr import ocr_path, ocr_target
 from r3pp_core.ingest.ocr_index import chunk_places, index_path, write_index
 
 ROWS_A_PICTURE = 3
@@ -46,7 +47,7 @@ def make_tables(raw_dir: Path, dataset: str, num_rows: int) -> None:
         (staging / "ocr.rejected.jsonl").write_bytes(b"")
         return Outcome(counts={})
 
-    build(ocr_target(raw_dir), Request(f"ocr/{dataset}", CODE_VERSION, {}, {"raw": content}), ocr)
+    build(ocr_target(raw_dir), Request(f"ocr/{dataset}", code_versions.OCR, {}, {"raw": content}), ocr)
 
 
 def image_name(picture: int) -> str:

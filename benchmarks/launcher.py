@@ -28,7 +28,10 @@ from ingest import say, verdict  # noqa: E402
 from launch_faults import FAULTS, GONE_S, RANKS, Launched, suffer  # noqa: E402
 from small_world import small_config, write_world  # noqa: E402
 
-from r3pp_core.launch import LaunchConfig, LocalLauncher, MessageWriter, stop_requested  # noqa: E402
+from r3pp_core.launch.interface import LaunchConfig  # noqa: E402
+from r3pp_core.launch.local import LocalLauncher  # noqa: E402
+from r3pp_core.launch.messages import MessageWriter  # noqa: E402
+from r3pp_core.launch.run_dir import stop_requested  # noqa: E402
 from r3pp_core.progress import silent  # noqa: E402
 from r3pp_core.training.job import training_job  # noqa: E402
 from r3pp_core.training.log import StepLog  # noqa: E402

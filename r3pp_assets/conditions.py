@@ -10,10 +10,13 @@ reads it follows.
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG, get_input_data_version_tag
-from dagster._core.storage.event_log.base import AssetRecord
+
+if TYPE_CHECKING:
+    from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 
 
 class IsBehind(dg.AutomationCondition):
@@ -33,7 +36,7 @@ class IsBehind(dg.AutomationCondition):
         assert isinstance(key, dg.AssetKey)
         parents = list(view.asset_graph.get(key).parent_keys)
         # The view keeps what it has read for the rest of the tick.
-        mine, *theirs = [_tags(await AssetRecord.gen(view, one)) for one in (key, *parents)]
+        mine, *theirs = [await _tags(view, one) for one in (key, *parents)]
         is_behind = any(
             then != tags.get(DATA_VERSION_TAG, then)
             for parent, tags in zip(parents, theirs, strict=True)
@@ -55,12 +58,15 @@ class HasOldCode(dg.AutomationCondition):
         key, view = context.key, context.asset_graph_view
         assert isinstance(key, dg.AssetKey)
         now = view.asset_graph.get(key).code_version
-        is_old = _tags(await AssetRecord.gen(view, key)).get(CODE_VERSION_TAG, now) != now
+        is_old = (await _tags(view, key)).get(CODE_VERSION_TAG, now) != now
         return dg.AutomationResult(context, context.candidate_subset if is_old else context.get_empty_subset())
 
 
-def _tags(record: AssetRecord | None) -> Mapping[str, str]:
+async def _tags(view: "AssetGraphView", key: dg.AssetKey) -> Mapping[str, str]:
     """Of the newest materialization."""
+    from dagster._core.storage.event_log.base import AssetRecord  # brings sqlalchemy and alembic along
+
+    record = await AssetRecord.gen(view, key)
     event = record.asset_entry.last_materialization if record else None
     return (event.asset_materialization.tags if event and event.asset_materialization else None) or {}
 

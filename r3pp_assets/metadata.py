@@ -8,16 +8,16 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import msgspec
 
-from r3pp_core.artefact import Manifest
 from r3pp_core.flags import changed_fields
-from r3pp_core.ingest.checks import rejected_share
-from r3pp_core.ingest.schema import FIELDS
-from r3pp_core.jsonl import read_jsonl
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from r3pp_core.artefact import Manifest
 
 MAX_CELL_CHARS = 120
 NOTHING = "nothing"
@@ -28,7 +28,7 @@ Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 def materialization(
-    context: Context, manifest: Manifest, where: Path, started: float, metadata: Mapping[str, Any] | None = None
+    context: Context, manifest: "Manifest", where: Path, started: float, metadata: Mapping[str, Any] | None = None
 ) -> dg.MaterializeResult:
     """A result whose data version is the artefact's content hash, so that equal bytes count as unchanged.
 
@@ -55,11 +55,11 @@ def materialization(
     return dg.MaterializeResult(metadata=shown, data_version=dg.DataVersion(manifest.content_hash))
 
 
-def _made_with(manifest: Manifest) -> dict[str, Any]:
+def _made_with(manifest: "Manifest") -> dict[str, Any]:
     return {"code_version": manifest.code_version, "config": manifest.config, "inputs": manifest.inputs}
 
 
-def changed_since_last(context: Context, manifest: Manifest) -> str:
+def changed_since_last(context: Context, manifest: "Manifest") -> str:
     """Why this one is another than the asset's last: the inputs, config and code that differ, in a phrase."""
     last = _last_metadata(context)
     if last is None:
@@ -92,7 +92,7 @@ def _last_metadata(context: Context) -> Mapping[str, Any] | None:
     return None if found is None else found.metadata
 
 
-def throughput(manifest: Manifest, wall_s: float) -> dict[str, float]:
+def throughput(manifest: "Manifest", wall_s: float) -> dict[str, float]:
     """The first of the manifest's counts a second, such as rows_per_s."""
     if not manifest.counts or wall_s <= 0:
         return {}
@@ -106,7 +106,7 @@ def disk_use(folder: Path) -> dict[str, int]:
     return {"disk_bytes": taken, "disk_free_bytes": shutil.disk_usage(folder).free}
 
 
-def summary(manifest: Manifest) -> str:
+def summary(manifest: "Manifest") -> str:
     """What is there and what was left out, in a sentence of markdown."""
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in manifest.counts.items())
     left_out = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in manifest.left_out.items())
@@ -116,6 +116,8 @@ def summary(manifest: Manifest) -> str:
 
 def preview(table: Path, columns: Iterable[str], num_rows: int = 8) -> dg.TableMetadataValue:
     """The first rows of a JSONL table, cells cut to a readable length."""
+    from r3pp_core.jsonl import read_jsonl
+
     names = list(columns)
     records = [
         dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in islice(read_jsonl(table), num_rows)
@@ -129,8 +131,12 @@ def _cell(value: object) -> str:
     return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
 
 
-def column_schema(row: type[msgspec.Struct]) -> dg.TableSchema:
+def column_schema(row: "type[msgspec.Struct]") -> dg.TableSchema:
     """The fields of a row, with JSON's types and what they mean."""
+    import msgspec
+
+    from r3pp_core.ingest.schema import FIELDS
+
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -162,8 +168,10 @@ def inline_png(png: bytes, caption: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{data})")
 
 
-def rejected_result(manifest: Manifest, limit: float, where: str, ignored: Sequence[str] = ()) -> dg.AssetCheckResult:
+def rejected_result(manifest: "Manifest", limit: float, where: str, ignored: Sequence[str] = ()) -> dg.AssetCheckResult:
     """Passed when at most `limit` of what went in was left out, but for `ignored` reasons; `where` are the rows."""
+    from r3pp_core.ingest.checks import rejected_share
+
     share = rejected_share(manifest, ignored)
     return dg.AssetCheckResult(
         passed=share <= limit,

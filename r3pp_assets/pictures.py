@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from r3pp_assets.metadata import MAX_INLINE_PNG_BYTES, inline_png
-from r3pp_core.jsonl import read_jsonl
-from r3pp_core.pictures import PictureError, open_picture, picture_inside
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,6 +39,8 @@ def small_png(sheet: "Image.Image") -> bytes:
 
 def _spread(table: Path) -> list[dict[str, Any]]:
     """One row a picture, at even distances over the table."""
+    from r3pp_core.jsonl import read_jsonl
+
     firsts: dict[str, int] = {}
     for number, row in enumerate(read_jsonl(table)):
         firsts.setdefault(row["image_sha256"], number)
@@ -52,6 +52,8 @@ def _spread(table: Path) -> list[dict[str, Any]]:
 
 def contact_sheet(rows: list[dict[str, Any]], image_root: Path, column: str = "image_path") -> "Image.Image":
     from PIL import Image, ImageDraw
+
+    from r3pp_core.pictures import PictureError, open_picture, picture_inside
 
     num_rows = max(1, -(-len(rows) // NUM_COLUMNS))
     sheet = Image.new("RGB", (TILE[0] * NUM_COLUMNS, TILE[1] * num_rows), "white")

@@ -8,7 +8,6 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.artefact import Target, read_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 
@@ -108,6 +107,7 @@ def changed_sources(workspace: WorkspaceResource) -> set[dg.AssetKey]:
 
 
 def _changed_models(workspace: WorkspaceResource) -> set[dg.AssetKey]:
+    from r3pp_core.artefact import Target, read_manifest
     from r3pp_core.sample.packaged import NAMES, is_current
 
     made = [name for name in NAMES if read_manifest(Target(workspace.paths.model_dir(name))) is not None]
@@ -115,6 +115,7 @@ def _changed_models(workspace: WorkspaceResource) -> set[dg.AssetKey]:
 
 
 def _changed_drawings(workspace: WorkspaceResource) -> set[dg.AssetKey]:
+    from r3pp_core.artefact import Target, read_manifest
     from r3pp_core.sample.artefact import is_current
 
     drawn = workspace.paths.source_dir
@@ -123,7 +124,8 @@ def _changed_drawings(workspace: WorkspaceResource) -> set[dg.AssetKey]:
 
 
 def _changed_files(workspace: WorkspaceResource) -> set[dg.AssetKey]:
-    from r3pp_core.ingest.download import DownloadConfig, is_current
+    from r3pp_core.ingest.config import DownloadConfig
+    from r3pp_core.ingest.download import is_current
 
     config = DownloadConfig(source=workspace.source)
 

@@ -3,10 +3,7 @@
 import json
 import os
 import time
-import urllib.request
 from collections.abc import Sequence
-from http.client import HTTPException
-from urllib.error import HTTPError
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -68,6 +65,10 @@ def post(address: str, content: dict[str, str]) -> None:
 
     Raises R3Error, which the sensor's tick shows, where the address does not take it.
     """
+    import urllib.request
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
     if not address.startswith(("http://", "https://")):
         raise R3Error(f"{WEBHOOK} is no address; give one that begins with http:// or https://")
     headers = {"Content-Type": "application/json"}

@@ -14,7 +14,7 @@ from r3pp_assets.launchpad import one_of, refused_at_launch
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core.errors import UsageError
-from r3pp_core.evaluation.subjects import CONTROL_ARMS, R3_ARMS
+from r3pp_core.model.config import CONTROL_ARMS, R3_ARMS
 
 if TYPE_CHECKING:
     ArmName = str

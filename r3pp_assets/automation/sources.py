@@ -11,7 +11,6 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from r3pp_assets.automation.why import WHY
 from r3pp_assets.failures import GOES_ON
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.artefact import hash_json
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 
@@ -69,7 +68,9 @@ def look(source: Path, dataset: str) -> str:
 
 def _taken_in(workspace: WorkspaceResource, dataset: str, state: str, times: int) -> Iterator[dg.RunRequest]:
     """A run for files with other bytes; none where only their times changed. `times`: how often before."""
-    from r3pp_core.ingest.download import DownloadConfig, is_current
+    from r3pp_core.artefact import hash_json
+    from r3pp_core.ingest.config import DownloadConfig
+    from r3pp_core.ingest.download import is_current
 
     try:
         if is_current(dataset, workspace.paths.raw_dir(dataset), DownloadConfig(source=workspace.source)):

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.champion.gate import GateConfig
+from r3pp_core.champion.config import GateConfig
 from r3pp_core.errors import UsageError
 from r3pp_core.flags import read_json_object, validated
-from r3pp_core.launch import LaunchConfig
+from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.profiles import profile_named
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from r3pp_assets.launchpad import refused_at_launch
 from r3pp_core.flags import validated
-from r3pp_core.launch import Job, JobResult, LaunchConfig, launcher_for
-from r3pp_core.launch.gpus import default_num_processes
+from r3pp_core.launch.interface import Job, JobResult, LaunchConfig
 
 OBSERVED = ("step", "loss", "lr", "tokens_per_s", "memory_bytes", "seconds_left")
 VALIDATED = ("step", "val_loss")
@@ -38,6 +37,8 @@ class LauncherResource(dg.ConfigurableResource):
 
     def launch_config(self, *, one_a_gpu: bool = False) -> LaunchConfig:
         """Raises UsageError for values that do not fit. `one_a_gpu`: where no number of processes was given."""
+        from r3pp_core.launch.gpus import default_num_processes
+
         values = self.model_dump(include=set(LaunchConfig.model_fields))
         if values["num_processes"] is None:
             gpus = None if self.gpus is None else tuple(self.gpus)
@@ -60,6 +61,8 @@ class LauncherResource(dg.ConfigurableResource):
         Numbers of step messages become observations of the asset, at most one in five seconds. Cancelling the run
         asks the job to stop at the next step, waits, and leaves no process behind.
         """
+        from r3pp_core.launch.registry import launcher_for
+
         reporter = _Reporter(context)
         result = launcher_for(config).run(job, reporter.on_message, context.log.info)
         return result, reporter.label_preview

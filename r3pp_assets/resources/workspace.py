@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import ConfigDict, Field
 
 from r3pp_assets.launchpad import one_of, refused_at_launch
-from r3pp_core.champion.gate import GateConfig
+from r3pp_core.champion.config import GateConfig
 from r3pp_core.flags import validated
 from r3pp_core.profiles import PROFILES, SOURCE_HEADING, Profile, profile_named
 from r3pp_core.workspace import Workspace

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from r3pp_core.champion.config import GateConfig
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation import statistics
 from r3pp_core.evaluation.comparison import BASE, R3, differences, robustness
@@ -21,24 +20,6 @@ from r3pp_core.evaluation.text_table import signed_interval
 CHAMPION: Final = "champion"
 CLEAN: Final = "0"
 NO_BASE: Final = "there is no evaluation of the base to compare with; materialize evaluation/base"
-
-
-class GateConfig(BaseModel):
-    """What a candidate has to show. Scores are 0..1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_rows: int = Field(100, ge=1, description="rows that every score must stand on")
-    min_pictures: int = Field(30, ge=1, description="pictures that these rows must be about: intervals draw pictures")
-    clean_margin: float = Field(
-        0.02, ge=0, description="the clean score may be below the base by less than this (lower bound, each data set)"
-    )
-    min_robustness_gain: float = Field(
-        0.0, description="by more than this the area under the curve is above the base (lower bound, mean of data sets)"
-    )
-    champion_margin: float = Field(
-        0.02, ge=0, description="clean score and area may be below the champion by less than this (each data set)"
-    )
 
 
 @dataclass(frozen=True)

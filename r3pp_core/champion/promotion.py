@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, locked, require_manifest
 from r3pp_core.champion.card import card_markdown, why_this_one, write_train_rows
-from r3pp_core.champion.gate import NO_BASE, Criterion, GateConfig, Verdict, comparable, judge
+from r3pp_core.champion.config import GateConfig
+from r3pp_core.champion.gate import NO_BASE, Criterion, Verdict, comparable, judge
 from r3pp_core.champion.history import CARD, TRAIN_ROWS, Change, Entry, entries, entry_dir, point_to, withdrawn
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.pairing import Evaluation
@@ -19,8 +21,6 @@ from r3pp_core.model.backbone import weights_hash
 from r3pp_core.model.storage import read_description
 from r3pp_core.progress import Progress, silent
 from r3pp_core.provenance import Artefact, damages
-
-CODE_VERSION = "2"
 
 
 class GateClosedError(R3Error):
@@ -251,7 +251,7 @@ def _add(
 
     folder = entry_dir(champion_dir, number)
     # What a crash left under this number never was champion, and is made anew.
-    build(Target(folder), Request("champion", CODE_VERSION, {"change": change}, inputs), make, force=True)
+    build(Target(folder), Request("champion", code_versions.CHAMPION, {"change": change}, inputs), make, force=True)
     point_to(champion_dir, number)
     return Entry(number, folder, json.loads((folder / CARD).read_text(encoding="utf-8")))
 

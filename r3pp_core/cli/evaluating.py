@@ -84,8 +84,9 @@ def run_evaluate(args: Namespace) -> None:
     from r3pp_core.evaluation.reporting import make_report, read_results
     from r3pp_core.evaluation.rows import choose_rows
     from r3pp_core.evaluation.scoring import score_table
-    from r3pp_core.evaluation.subjects import BASE_ARMS, CONTROL_ARMS, base_subject, r3_subject
+    from r3pp_core.evaluation.subjects import base_subject, r3_subject
     from r3pp_core.evaluation.sweep import evaluate
+    from r3pp_core.model.config import BASE_ARMS, CONTROL_ARMS
 
     by_hand = config_from(args, ByHandConfig)
     controls = [EVIDENCE_ARMS[name] for name in args.evidence]

@@ -10,11 +10,11 @@ from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import SPLITS
 from r3pp_core.errors import R3Error
 from r3pp_core.flags import add_config_flags, config_from
-from r3pp_core.ingest.download import DownloadConfig, download
-from r3pp_core.ingest.merge import MergeConfig, find_table, merge_split, merged_target
+from r3pp_core.ingest.config import DownloadConfig, MergeConfig, OcrConfig, UnifyConfig
+from r3pp_core.ingest.download import download
+from r3pp_core.ingest.merge import find_table, merge_split, merged_target
 from r3pp_core.ingest.ocr import run_ocr
-from r3pp_core.ingest.ocr_shard import OcrConfig
-from r3pp_core.ingest.unify import UnifyConfig, find_raw_dir, unify
+from r3pp_core.ingest.unify import find_raw_dir, unify
 
 DATASET_HELP = f"one of {', '.join(DATASETS)}"
 

@@ -45,7 +45,8 @@ def run_download_models(args: Namespace) -> None:
 
 def run_index(args: Namespace) -> None:
     from r3pp_core.retrieval.build import REJECTED, build_index
-    from r3pp_core.retrieval.neighbours import NeighboursConfig, build_neighbours
+    from r3pp_core.retrieval.config import NeighboursConfig
+    from r3pp_core.retrieval.neighbours import build_neighbours
 
     config = config_from(args, IndexConfig)
     launch, gone = launch_if_many(args), 0

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.champion.gate import GateConfig
+from r3pp_core.champion.config import GateConfig
 from r3pp_core.cli.terminal import say
 from r3pp_core.evaluation.text_table import text_table
 from r3pp_core.flags import add_config_flags, config_from

@@ -58,7 +58,7 @@ def _add_train_config(command: ArgumentParser) -> None:
 
 
 def run_train(args: Namespace) -> None:
-    from r3pp_core.launch import launcher_for
+    from r3pp_core.launch.registry import launcher_for
 
     config = train_config(args)
     launch = launch_config(args, one_a_gpu=config.backend != "single")

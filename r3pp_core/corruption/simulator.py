@@ -6,13 +6,13 @@ the same operators meet the same row at every level, in every process and after 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from numpy.random import Generator
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from r3pp_core.corruption import image as image_damage
+from r3pp_core.corruption.config import CorruptionConfig
 from r3pp_core.corruption.coupling import CONFIDENCE_SLOPE, couple
 from r3pp_core.corruption.draws import generator
 from r3pp_core.corruption.image import IMAGE_OPERATORS, remaining_content
@@ -24,40 +24,6 @@ __all__ = ["CorruptionConfig", "Damaged", "OcrLine", "Plan", "corrupt", "corrupt
 
 Record = dict[str, Any]
 UNKNOWN_SIZE = (1000, 1000)  # pixels, for a text of which neither picture, size nor boxes are given
-
-
-class CorruptionConfig(BaseModel):
-    """What may happen to a row. Raises UsageError for an operator that does not exist, or none to choose from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(default=0, description="another seed, other draws")
-    damage: Literal["image", "text", "both"] = Field(
-        default="both", description="the picture with its coupled text, the text alone, or text operators on top"
-    )
-    image_operators: list[str] = Field(default=list(IMAGE_OPERATORS), description="the image operators to draw from")
-    text_operators: list[str] = Field(default=list(TEXT_OPERATORS), description="the text operators to draw from")
-    max_operators: int = Field(
-        default=2, ge=1, description="most operators of each kind on one row; the number is drawn"
-    )
-
-    @field_validator("image_operators")
-    @classmethod
-    def _known_image_operators(cls, names: list[str]) -> list[str]:
-        return _known("image", names, list(IMAGE_OPERATORS))
-
-    @field_validator("text_operators")
-    @classmethod
-    def _known_text_operators(cls, names: list[str]) -> list[str]:
-        return _known("text", names, list(TEXT_OPERATORS))
-
-    @model_validator(mode="after")
-    def _something_to_draw(self) -> "CorruptionConfig":
-        if self.damage != "text" and not self.image_operators:
-            raise UsageError(f"damage {self.damage!r} needs at least one of image_operators; the list is empty")
-        if self.damage != "image" and not self.text_operators:
-            raise UsageError(f"damage {self.damage!r} needs at least one of text_operators; the list is empty")
-        return self
 
 
 @dataclass(frozen=True)
@@ -160,13 +126,6 @@ def corrupt_text(
         for name in operators_for(stream, visit, alone).text
     ]
     return text.render(), records
-
-
-def _known(kind: str, names: list[str], known: list[str]) -> list[str]:
-    for name in names:
-        if name not in known:
-            raise UsageError(f"unknown {kind} operator {name!r}; choose from {', '.join(known)}")
-    return names
 
 
 def _draw(rng: Generator, names: list[str], max_operators: int) -> tuple[str, ...]:

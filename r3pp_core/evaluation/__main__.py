@@ -10,7 +10,9 @@ from r3pp_core.evaluation.job import EvaluationJob, launch_dir
 from r3pp_core.evaluation.plan import plan_evaluation
 from r3pp_core.evaluation.shards import answer_shards
 from r3pp_core.flags import OneSentenceParser, read_json_object, validated
-from r3pp_core.launch import MessageWriter, run_child, stop_point
+from r3pp_core.launch.child import run_child
+from r3pp_core.launch.messages import MessageWriter
+from r3pp_core.launch.run_dir import stop_point
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -74,8 +74,8 @@ def ask(
 
 
 def _read(picture: Path) -> tuple[str, float | None]:
+    from r3pp_core.ingest.config import OcrConfig
     from r3pp_core.ingest.ocr_engine import read_picture, text_of
-    from r3pp_core.ingest.ocr_shard import OcrConfig
 
     record = read_picture(picture)
     if "reason" in record:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Request, content_hash_of, hash_json
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.metric_set import chosen_metrics
@@ -13,7 +14,6 @@ from r3pp_core.evaluation.rows import ChosenRows, choose_rows
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.ingest.ocr_store import ocr_table
 
-CODE_VERSION = "4"  # raise it when the same inputs give other bytes
 SCORING_FIELDS = {"text_overlap", "metrics_version"}  # they change what is computed of an answer, not the answer
 ROW_COUNTS = ("in_table", "without_answer", "asked", "left_out")  # what became of a data set's rows, see count_rows
 PACE_FIELDS = {"batch_size", "shard_rows"}  # how the work is cut, which changes no answer
@@ -96,7 +96,7 @@ def plan_evaluation(
     )
     request = Request(
         stage=f"evaluation/{subject.name}",
-        code_version=CODE_VERSION,
+        code_version=code_versions.EVALUATION,
         config={
             **config.model_dump(exclude=PACE_FIELDS),
             "metrics_version": chosen_metrics(config.text_overlap).version,

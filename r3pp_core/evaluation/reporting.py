@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.environment import write_environment
@@ -16,7 +17,6 @@ from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, silent
 
-CODE_VERSION = "4"
 # A difference in one of these makes two evaluations incomparable.
 MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed", "unanswered", "text_overlap")
 
@@ -40,7 +40,7 @@ def make_report(
     metrics = chosen_metrics(config.text_overlap)
     request = Request(
         stage="report",
-        code_version=f"{CODE_VERSION}+metrics{metrics.version}",
+        code_version=f"{code_versions.REPORT}+metrics{metrics.version}",
         config={"heading": heading},
         inputs={name: manifest.content_hash for name, manifest in manifests.items()},
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from r3pp_core.artefact import Target, require_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
-from r3pp_core.model.config import ARMS, R3Config
+from r3pp_core.model.config import ARMS, BASE_ARMS, CONTROL_ARMS, R3_ARMS, R3Config
 from r3pp_core.model.prompt import PROMPT_VERSION, instruction, system_turn
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from r3pp_core.model.preparation import PreparedRow, Preparer
     from r3pp_core.model.r3 import R3Model
 
-BASE_ARMS = ("base", "base_ocr")
 MAX_KEPT_BYTES = 1 << 30  # of decoded pictures, which come back at every damage level
-CONTROL_ARMS = ("control",)
-R3_ARMS = tuple(arm for arm in ARMS if arm not in (*BASE_ARMS, *CONTROL_ARMS))
 
 
 class Places(BaseModel):

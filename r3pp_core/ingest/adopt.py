@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, build, hash_file, read_manifest
 from r3pp_core.datasets.spec import SPLITS, DatasetSpec
 from r3pp_core.errors import R3Error
-from r3pp_core.ingest.download import CODE_VERSION, raw_table, raw_target
+from r3pp_core.ingest.download import raw_table, raw_target
 from r3pp_core.ingest.reasons import Reason
 from r3pp_core.ingest.source_rows import answer_list
 from r3pp_core.jsonl import write_jsonl
@@ -45,7 +46,7 @@ def adopt(spec: DatasetSpec, raw_dir: Path, progress: Progress) -> Manifest:
     progress(f"raw/{spec.name}: adopting {', '.join(path.name for path in tables.values())} from {raw_dir}")
     request = Request(
         stage=f"raw/{spec.name}",
-        code_version=CODE_VERSION,
+        code_version=code_versions.DOWNLOAD,
         config={"adopted": sorted(tables)},
         inputs={path.name: hash_file(path) for path in tables.values()},
     )

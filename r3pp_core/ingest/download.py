@@ -6,10 +6,9 @@ anything else is converted to PNG in worker processes. Names stay the runbook's:
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from r3pp_core import code_versions
 from r3pp_core.artefact import (
     Manifest,
     Outcome,
@@ -22,32 +21,15 @@ from r3pp_core.artefact import (
     read_manifest,
 )
 from r3pp_core.datasets.registry import dataset_spec
-from r3pp_core.datasets.spec import SPLITS, DatasetSpec
+from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.errors import R3Error
+from r3pp_core.ingest.config import DownloadConfig
 from r3pp_core.ingest.source import SourceFiles, hub_identity, hub_source, local_source, spec_splits
 from r3pp_core.ingest.source_rows import read_source_rows
 from r3pp_core.ingest.split_export import PictureStore, SplitExporter
 from r3pp_core.ingest.workers import num_processes
 from r3pp_core.jsonl import write_jsonl
-from r3pp_core.pictures import MAX_SOURCE_PIXELS
 from r3pp_core.progress import Progress, counted, silent
-
-CODE_VERSION = "2"
-
-
-class DownloadConfig(BaseModel):
-    """Where raw rows come from and what is accepted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str | None = Field(None, description="local folder of Parquet in the Hub's layout; empty: the Hub")
-    splits: list[str] = Field(list(SPLITS), description="which of train, val, test")
-    max_rows: int | None = Field(None, ge=1, description="only the first rows of each split; empty: all")
-    max_source_pixels: int = Field(
-        MAX_SOURCE_PIXELS, ge=1, le=MAX_SOURCE_PIXELS, description="larger pictures are rejected undecoded"
-    )
-    image_format: Literal["png", "original"] = Field("png", description="original: keep the source's bytes and suffix")
-    num_workers: int | None = Field(None, ge=1, description="processes that convert pictures; empty: one a core")
 
 
 def raw_target(raw_dir: Path) -> Target:
@@ -130,7 +112,7 @@ def _adopted(out_dir: Path) -> Manifest | None:
 def _request(spec: DatasetSpec, config: DownloadConfig, splits: list[str], identity: str) -> Request:
     return Request(
         stage=f"raw/{spec.name}",
-        code_version=CODE_VERSION,
+        code_version=code_versions.DOWNLOAD,
         config={
             "splits": splits,
             "max_rows": config.max_rows,

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import SPLITS
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.ingest.config import MergeConfig
 from r3pp_core.ingest.hashed_file import HashedFile
 from r3pp_core.ingest.merge_keys import Keys, joined, table_keys
 from r3pp_core.ingest.perceptual import near_rows
@@ -22,31 +23,10 @@ from r3pp_core.ingest.reasons import Reason
 from r3pp_core.jsonl import write_jsonl
 from r3pp_core.progress import Progress, silent
 
-CODE_VERSION = "2"
 GUARDS = {"train": ("val", "test"), "val": (), "test": ("val",)}
 IN_EVALUATION = {"train": Reason.PICTURE_IN_EVALUATION, "test": Reason.PICTURE_IN_VAL}
 NEAR_EVALUATION = {"train": Reason.NEAR_PICTURE_IN_EVALUATION, "test": Reason.NEAR_PICTURE_IN_VAL}
 REASONS = ["", *Reason]  # a row's decision is a place in this list; 0 stays
-
-
-def default_tables(split: str) -> list[str]:
-    """The tables of all data sets that have the split."""
-    return [f"{name}_unified_{split}.jsonl" for name, spec in DATASETS.items() if split in spec.sources]
-
-
-class MergeConfig(BaseModel):
-    """Which tables make each split, in this order: names of files in the unified folder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    train: list[str] = Field(default_tables("train"), description="tables that make train.jsonl")
-    val: list[str] = Field(default_tables("val"), description="tables that make val.jsonl")
-    test: list[str] = Field(default_tables("test"), description="tables that make test.jsonl")
-    num_workers: int | None = Field(None, ge=1, description="worker processes for large tables; empty: one a core")
-
-    def tables(self, split: str) -> list[str]:
-        names: list[str] = getattr(self, split)
-        return names
 
 
 def merged_target(unified_dir: Path, split: str) -> Target:
@@ -77,7 +57,7 @@ def merge_split(
     guards = list(_guard_tables(split, unified_dir, config, progress))
     request = Request(
         stage=f"merged/{split}",
-        code_version=CODE_VERSION,
+        code_version=code_versions.MERGE,
         config={"tables": [path.name for path in tables], "guards": [path.name for path in guards]},
         inputs={path.name: content_hash_of(path) for path in [*tables, *guards]},
     )

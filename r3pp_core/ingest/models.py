@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.hub import hub_errors
@@ -15,7 +16,6 @@ from r3pp_core.profiles import HubModel, Profile
 from r3pp_core.progress import Progress, silent
 from r3pp_core.sample.packaged import copy_packaged_model
 
-CODE_VERSION = "2"
 MODEL_NAMES = ("clip", "minilm", "backbone")
 # Only what loading needs; weights in safetensors only.
 PATTERNS = ["*.json", "*.txt", "*.safetensors", "*.jinja", "tokenizer.model", "1_Pooling/*"]
@@ -59,7 +59,7 @@ def announce_size(names: list[str], models_dir: Path, profile: Profile, progress
 def _from_hub(name: str, model: HubModel, out_dir: Path, progress: Progress, force: bool) -> Manifest:
     request = Request(
         stage=f"models/{name}",
-        code_version=CODE_VERSION,
+        code_version=code_versions.MODELS,
         config={"repo": model.repo, "revision": model.revision},
         inputs={},
     )

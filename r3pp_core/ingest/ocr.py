@@ -10,19 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
 from r3pp_core.datasets.registry import dataset_spec
+from r3pp_core.ingest.config import OcrConfig
 from r3pp_core.ingest.download import raw_target
 from r3pp_core.ingest.line_chunks import line_chunks
 from r3pp_core.ingest.ocr_cache import OcrCache
 from r3pp_core.ingest.ocr_engine import engine_name, read_picture, text_of
 from r3pp_core.ingest.ocr_index import chunk_places, index_path, write_index
-from r3pp_core.ingest.ocr_shard import OcrConfig, cache_dir, picture_files, read_shard
+from r3pp_core.ingest.ocr_shard import cache_dir, picture_files, read_shard
 from r3pp_core.jsonl import write_jsonl
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.progress import Progress, silent
 
-CODE_VERSION = "2"
 REJECTED = "ocr.rejected.jsonl"
 
 
@@ -54,7 +55,7 @@ def run_ocr(
     raw = require_manifest(raw_target(raw_dir), f"r3pp download {dataset} --out_dir {raw_dir}")
     request = Request(
         stage=f"ocr/{dataset}",
-        code_version=CODE_VERSION,
+        code_version=code_versions.OCR,
         config={"min_conf": config.min_conf, "engine": engine_name()},
         inputs={"raw": raw.content_hash},
     )

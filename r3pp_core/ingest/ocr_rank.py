@@ -7,9 +7,13 @@ from pathlib import Path
 
 from r3pp_core.errors import UsageError
 from r3pp_core.flags import OneSentenceParser, add_config_flags, config_from
-from r3pp_core.ingest.ocr_shard import OcrConfig, cache_dir, read_shard
+from r3pp_core.ingest.config import OcrConfig
+from r3pp_core.ingest.ocr_shard import cache_dir, read_shard
 from r3pp_core.ingest.workers import num_processes
-from r3pp_core.launch import Job, MessageWriter, run_child, stop_point
+from r3pp_core.launch.child import run_child
+from r3pp_core.launch.interface import Job
+from r3pp_core.launch.messages import MessageWriter
+from r3pp_core.launch.run_dir import stop_point
 
 
 def ocr_job(dataset: str, raw_dir: Path, config: OcrConfig) -> Job:

@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from r3pp_core.datasets.spec import SPLITS
 from r3pp_core.errors import R3Error
+from r3pp_core.ingest.config import OcrConfig
 from r3pp_core.ingest.download import raw_table
 from r3pp_core.ingest.ocr_cache import OcrCache
 from r3pp_core.ingest.ocr_engine import read_picture, start_engine
@@ -16,15 +15,6 @@ from r3pp_core.launch.run_dir import StopPoint, no_stop
 from r3pp_core.progress import Progress, counted
 
 SHA256 = re.compile("[0-9a-f]{64}")
-
-
-class OcrConfig(BaseModel):
-    """How pictures are read. `min_conf` drops lines that the engine itself doubts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_conf: float = Field(0.5, ge=0, le=1, description="lines below this confidence are left out")
-    num_workers: int | None = Field(None, ge=1, description="worker processes of each rank; empty: one a core")
 
 
 def cache_dir(raw_dir: Path) -> Path:

@@ -10,8 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from r3pp_core import code_versions
 from r3pp_core.artefact import (
     Manifest,
     Outcome,
@@ -26,30 +25,19 @@ from r3pp_core.artefact import (
 from r3pp_core.datasets.registry import dataset_spec
 from r3pp_core.datasets.spec import SPLITS
 from r3pp_core.errors import R3Error, UsageError
+from r3pp_core.ingest.config import OcrConfig, UnifyConfig
 from r3pp_core.ingest.download import raw_table, raw_target
 from r3pp_core.ingest.hashed_file import HashedFile
 from r3pp_core.ingest.line_chunks import line_chunks
 from r3pp_core.ingest.merge_keys import keys_path
 from r3pp_core.ingest.ocr import REJECTED, ocr_path, ocr_target, run_ocr
 from r3pp_core.ingest.ocr_index import chunk_places, index_path, write_index
-from r3pp_core.ingest.ocr_shard import OcrConfig
 from r3pp_core.ingest.unify_chunk import REPEATED_COLUMNS, Setting, UnifiedChunk, arrow_stream_schema, unify_chunk
 from r3pp_core.ingest.workers import Workers, processes_for
 from r3pp_core.jsonl import write_jsonl
 from r3pp_core.progress import Progress, counted, silent
 
-CODE_VERSION = "2"
 ROWS_A_GROUP = 16_384
-
-
-class UnifyConfig(BaseModel):
-    """`ocr` is auto (reuse or run OCR), none, or a JSONL file with image_path, ocr_text, ocr_conf."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image_prefix: str | None = Field(None, description="first part of image_path; empty: the data set's name")
-    ocr: str = Field("auto", description="auto, none, or a JSONL file")
-    num_workers: int | None = Field(None, ge=1, description="worker processes for large tables; empty: one a core")
 
 
 def unified_target(unified_dir: Path, dataset: str) -> Target:
@@ -87,7 +75,7 @@ def unify(
     tables = _raw_tables(dataset, raw_dir, raw)
     request = Request(
         stage=f"unified/{dataset}",
-        code_version=CODE_VERSION,
+        code_version=code_versions.UNIFY,
         config={"image_prefix": prefix},
         inputs={
             "raw": raw.content_hash,

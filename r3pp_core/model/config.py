@@ -130,3 +130,5 @@ ARMS: dict[str, Arm] = {
     "r3-shuffled_evidence": Arm(control="shuffled"),
     "r3-oracle_evidence": Arm(control="oracle"),
 }
+BASE_ARMS, CONTROL_ARMS = ("base", "base_ocr"), ("control",)
+R3_ARMS = tuple(arm for arm in ARMS if arm not in (*BASE_ARMS, *CONTROL_ARMS))

@@ -7,10 +7,8 @@ from pathlib import Path
 from r3pp_core.errors import R3Error
 from r3pp_core.flags import changed_fields
 from r3pp_core.model.config import ALL_OFF
-from r3pp_core.model.storage import read_description
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.training.config import FREE_ON_RESUME, TrainConfig
-from r3pp_core.training.export import TRAINING_CONFIG
 
 RUN = "control"
 MAY_DIFFER = {"run", "evidence", "r3.text_dim", "r3.image_dim", *(f"r3.{name}" for name in ALL_OFF)} | (
@@ -42,6 +40,9 @@ def trained_otherwise(model_dir: Path, control_dir: Path) -> str | None:
 
     None where they were trained alike. Both are what `r3pp export` wrote.
     """
+    from r3pp_core.model.storage import read_description
+    from r3pp_core.training.export import TRAINING_CONFIG
+
     try:
         made = [read_description(folder)["made_from"] for folder in (model_dir, control_dir)]
         configs = [json.loads((folder / TRAINING_CONFIG).read_text("utf-8")) for folder in (model_dir, control_dir)]

@@ -14,7 +14,9 @@ from pathlib import Path
 from r3pp_core.artefact import fresh_manifest
 from r3pp_core.errors import UsageError
 from r3pp_core.flags import OneSentenceParser, add_config_flags, config_from
-from r3pp_core.launch import MessageWriter, run_child, stop_point
+from r3pp_core.launch.child import run_child
+from r3pp_core.launch.messages import MessageWriter
+from r3pp_core.launch.run_dir import stop_point
 from r3pp_core.retrieval.build import build_from_shards
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.faiss_index import use_all_cores

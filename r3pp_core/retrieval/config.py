@@ -1,6 +1,8 @@
-"""What decides the bytes of an index."""
+"""What decides the bytes of an index, of the neighbours, and of what is measured of both."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from r3pp_core.corruption.levels import require_levels
 
 DEVICE = r"^(cpu|cuda(:\d+)?)$"
 
@@ -24,3 +26,31 @@ class IndexConfig(BaseModel):
     seed: int = Field(0, ge=0, description="seed of the queries that measure the recall")
     num_recall_queries: int = Field(200, ge=1, description="queries that measure the recall against exact search")
     device: str = Field("cpu", pattern=DEVICE, description="where the encoder runs: cpu, cuda or cuda:<n>")
+
+
+class NeighboursConfig(BaseModel):
+    """How many neighbours are kept; `max_query_chars` must be the model's, or training looks up again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k: int = Field(10, ge=1, description="neighbours kept of each kind")
+    max_query_chars: int = Field(1000, ge=1, description="text queries (question, picture text) are cut here")
+    batch_size: int = Field(32, ge=1, description="queries that are encoded at once")
+    device: str = Field("cpu", pattern=DEVICE, description="where the text encoder runs: cpu, cuda or cuda:<n>")
+
+
+class QualityConfig(BaseModel):
+    """Which questions are asked, at which damage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows_per_dataset: int = Field(40, ge=1, description="questions of each data set, spread over its pictures")
+    levels: list[float] = Field([0.0, 0.2, 0.4, 0.6, 0.8], min_length=1, description="damage levels in 0..1")
+    max_query_chars: int = Field(1000, ge=1, description="text queries are cut here, as the model's are")
+    seed: int = Field(0, ge=0, description="seed of the damage")
+
+    @field_validator("levels")
+    @classmethod
+    def _least_first(cls, levels: list[float]) -> list[float]:
+        require_levels(levels)
+        return sorted(set(levels))

@@ -12,32 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of, read_manifest, text_key
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted, silent
 from r3pp_core.retrieval.checks import self_hit_problems
-from r3pp_core.retrieval.config import DEVICE
+from r3pp_core.retrieval.config import NeighboursConfig
 from r3pp_core.retrieval.encoders import load_text_encoder
 from r3pp_core.retrieval.search import NO_HIT, Hits, Index, query_text, require_files, softmax_weights
 
-CODE_VERSION = "1"
 FOLDER = "neighbours"
 KINDS = ("text", "image")
 ROWS_AT_ONCE = 1024  # the encoder sorts these by length, which saves padding
-
-
-class NeighboursConfig(BaseModel):
-    """How many neighbours are kept; `max_query_chars` must be the model's, or training looks up again."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    k: int = Field(10, ge=1, description="neighbours kept of each kind")
-    max_query_chars: int = Field(1000, ge=1, description="text queries (question, picture text) are cut here")
-    batch_size: int = Field(32, ge=1, description="queries that are encoded at once")
-    device: str = Field("cpu", pattern=DEVICE, description="where the text encoder runs: cpu, cuda or cuda:<n>")
 
 
 def build_neighbours(
@@ -56,7 +44,7 @@ def build_neighbours(
     corpus = content_hash_of(jsonl)
     request = Request(
         "index/neighbours",
-        CODE_VERSION,
+        code_versions.NEIGHBOURS,
         config.model_dump(),
         {"corpus": corpus, **index_hashes(index_manifests(index_dir))},
     )

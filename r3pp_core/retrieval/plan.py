@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Request, Target, content_hash_of, hash_json
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.encoders import encoder_hash
@@ -13,7 +14,6 @@ from r3pp_core.retrieval.index_type import AUTO_TYPE
 from r3pp_core.retrieval.metadata import IndexEntry, read_pictures
 
 Kind = Literal["text", "image"]
-CODE_VERSION = "2"  # raise it when the same inputs give other bytes
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,5 @@ def plan_index(
     if trains_on_gpu(config.index_type):
         inputs["faiss"] = "gpu"
     unused = {"max_index_bytes"} if config.index_type != AUTO_TYPE else set()
-    request = Request(f"index/{kind}", CODE_VERSION, config.model_dump(exclude=unused), inputs)
+    request = Request(f"index/{kind}", code_versions.INDEX, config.model_dump(exclude=unused), inputs)
     return IndexPlan(kind, image_root, out_dir, encoder_dir, config, entries, request)

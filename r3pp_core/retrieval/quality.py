@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, content_hash_of
-from r3pp_core.corruption.levels import require_levels
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, counted, silent
+from r3pp_core.retrieval.config import QualityConfig
 from r3pp_core.retrieval.encoders import load_image_encoder, load_text_encoder
 from r3pp_core.retrieval.neighbours import index_hashes, index_manifests
 from r3pp_core.retrieval.search import Index, query_text
@@ -27,28 +27,10 @@ from r3pp_core.retrieval.search import Index, query_text
 if TYPE_CHECKING:
     from PIL import Image
 
-CODE_VERSION = "1"
 DEPTH = 10  # hits that are looked at
 FUSION_CONSTANT = 60  # reciprocal rank fusion: Cormack, Clarke and Buettcher 2009
 AGREEMENT_K = 3
 KINDS = ("text", "image", "fused")
-
-
-class QualityConfig(BaseModel):
-    """Which questions are asked, at which damage."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows_per_dataset: int = Field(40, ge=1, description="questions of each data set, spread over its pictures")
-    levels: list[float] = Field([0.0, 0.2, 0.4, 0.6, 0.8], min_length=1, description="damage levels in 0..1")
-    max_query_chars: int = Field(1000, ge=1, description="text queries are cut here, as the model's are")
-    seed: int = Field(0, ge=0, description="seed of the damage")
-
-    @field_validator("levels")
-    @classmethod
-    def _least_first(cls, levels: list[float]) -> list[float]:
-        require_levels(levels)
-        return sorted(set(levels))
 
 
 @dataclass(frozen=True)
@@ -90,7 +72,7 @@ def measure_quality(
     """
     request = Request(
         "index/quality",
-        CODE_VERSION,
+        code_versions.QUALITY,
         config.model_dump(),
         {
             "table": content_hash_of(table),

@@ -22,12 +22,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, hash_file, is_whole, read_manifest, sync
 from r3pp_core.errors import R3Error
 from r3pp_core.model.probe import probe_logits
 from r3pp_core.model.storage import load_trained, save_model
 from r3pp_core.model.tensor_files import open_tensors, read_tensors, tensor_files, write_tensors, writing
-from r3pp_core.training.config import CODE_VERSION, FREE_ON_RESUME, TrainConfig
+from r3pp_core.training.config import FREE_ON_RESUME, TrainConfig
 from r3pp_core.training.setup import Training, seed_rank
 
 
@@ -87,7 +88,7 @@ def _build(run: Training, make: Callable[[Path], Outcome]) -> None:
     final, saving = checkpoint_path(run_dir, run.step), run_dir / f".saving-step_{run.step}"
     shutil.rmtree(saving, ignore_errors=True)
     request = Request(
-        "checkpoint", CODE_VERSION, {**run.config.model_dump(mode="json"), "step": run.step}, dict(run.inputs)
+        "checkpoint", code_versions.TRAINING, {**run.config.model_dump(mode="json"), "step": run.step}, dict(run.inputs)
     )
     build(Target(saving), request, make)
     Target(saving).lock.unlink(missing_ok=True)
@@ -231,7 +232,8 @@ def differences(folder: Path, run: Training) -> list[str]:
         saved_inputs.pop("val_jsonl", None)
     names += [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
     manifest = read_manifest(Target(folder))
-    return names if manifest and manifest.code_version == CODE_VERSION else [*names, "version of the training code"]
+    is_own = manifest is not None and manifest.code_version == code_versions.TRAINING
+    return names if is_own else [*names, "version of the training code"]
 
 
 def _with_newer_fields(saved: dict[str, Any]) -> dict[str, Any]:

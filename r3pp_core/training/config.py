@@ -6,12 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from r3pp_core.corruption.config import CorruptionConfig
 from r3pp_core.corruption.curriculum import CurriculumConfig
-from r3pp_core.corruption.simulator import CorruptionConfig
 from r3pp_core.errors import UsageError
 from r3pp_core.model.config import FROZEN, LossWeights, R3Config
 
-CODE_VERSION = "3"  # raise it when the same data and config give another model
 # What may differ between a checkpoint and the run that resumes from it.
 FREE_ON_RESUME = frozenset(
     {"output_dir", "run", "image_root", "train_jsonl", "val_jsonl", "index_dir", "text_encoder_dir"}

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.model.backbone import inference_dtype
@@ -11,7 +12,6 @@ from r3pp_core.progress import Progress, silent
 from r3pp_core.training import checkpoints
 from r3pp_core.training.precision import current_device
 
-CODE_VERSION = "3"
 TRAINING_CONFIG = "training_config.json"  # of the run, in the exported folder
 Dtype = Literal["float32", "bfloat16", "float16"]
 # Of the largest logit: sums in another order, and weights rounded to that many bits.
@@ -45,7 +45,7 @@ def export(
     dtype = (dtype or "bfloat16") if merge else None
     loaded_in = inference_dtype(current_device()[0])  # what one would answer with here
     config = {"step": manifest.counts["step"], **({"merged": dtype} if dtype else {})}
-    request = Request("model/r3", CODE_VERSION, config, {"checkpoint": manifest.content_hash})
+    request = Request("model/r3", code_versions.EXPORT, config, {"checkpoint": manifest.content_hash})
 
     def make(staging: Path) -> Outcome:
         source = checkpoint / "model"

@@ -1,7 +1,6 @@
 """A training run as something that a launcher can start."""
 
-from r3pp_core.launch import Job
-from r3pp_core.launch.interface import written_for_ranks
+from r3pp_core.launch.interface import Job, written_for_ranks
 from r3pp_core.training.config import TrainConfig
 
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
@@ -121,7 +122,7 @@ def test_an_address_that_is_none_or_does_not_answer_shows_in_the_tick_but_for_th
 
 def test_an_address_that_hangs_up_once_is_asked_again(webhook, monkeypatch):
     monkeypatch.setattr(alerts, "PAUSES_S", (0, 0))
-    plain = alerts.urllib.request.urlopen
+    plain = urllib.request.urlopen
     answers = [ConnectionResetError(), None]
 
     def shaky(request, timeout):
@@ -130,7 +131,7 @@ def test_an_address_that_hangs_up_once_is_asked_again(webhook, monkeypatch):
             raise answer
         return plain(request, timeout=timeout)
 
-    monkeypatch.setattr(alerts.urllib.request, "urlopen", shaky)
+    monkeypatch.setattr(urllib.request, "urlopen", shaky)
     post(webhook[0], {"text": "x"})
     assert (webhook[1], answers) == ([{"text": "x"}], [])
 

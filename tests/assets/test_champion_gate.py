@@ -81,7 +81,7 @@ def test_a_rollback_is_a_job_whose_materialization_says_what_and_why(broken, run
     first = current(broken.paths.champion_dir)
     forge_card(first, model_hash="another")  # as if a second model had been promoted since
     from r3pp_assets.defs.evaluate.assets import candidate_of
-    from r3pp_core.champion.gate import GateConfig
+    from r3pp_core.champion.config import GateConfig
 
     anything = GateConfig(min_rows=1, min_pictures=1, clean_margin=1, min_robustness_gain=-1, champion_margin=1)
     promote(candidate_of(broken.paths, "r3"), broken.paths.champion_dir, anything)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from r3pp_assets.resources.environment import launcher_from_environment
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_core.errors import R3Error, UsageError
-from r3pp_core.launch import LaunchConfig
+from r3pp_core.launch.interface import LaunchConfig
 
 
 def test_without_a_file_one_process_runs_here(monkeypatch):

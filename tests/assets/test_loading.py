@@ -12,6 +12,12 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "datasets", "faiss", "pandas")
+# What an asset's function, an evaluation of automation or a run imports by itself.
+THIRD_PARTY = ("numpy", "PIL", "pyarrow", "orjson", "msgspec", "matplotlib", "huggingface_hub", "psutil")
+NOT_FOR_LOADING = (*HEAVY, *THIRD_PARTY, "sqlalchemy", "alembic")
+STAGES = ("ingest", "retrieval", "model", "training", "evaluation", "champion", "sample", "corruption")
+# What may be chosen in the launchpad, and the words for it.
+LIGHT = ("config", "curriculum", "index_type", "levels", "reasons")
 
 
 def run_python(code: str, **env: str) -> str:
@@ -22,13 +28,25 @@ def run_python(code: str, **env: str) -> str:
     return result.stdout
 
 
-def test_loading_the_definitions_imports_nothing_heavy():
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    """The modules that loading the definitions imports."""
     found = run_python(
         "import sys, json, r3pp_assets.definitions as d\n"
         "assert d.defs().resolve_all_asset_specs()\n"
-        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+        "print(json.dumps(list(sys.modules)))"
     )
-    assert json.loads(found) == []
+    return set(json.loads(found))
+
+
+def test_loading_the_definitions_imports_nothing_heavy(loaded):
+    assert loaded.isdisjoint(NOT_FOR_LOADING), loaded & set(NOT_FOR_LOADING)
+
+
+def test_loading_the_definitions_imports_of_a_stage_only_what_the_launchpad_shows(loaded):
+    of_stages = {name for name in loaded for stage in STAGES if name.startswith(f"r3pp_core.{stage}.")}
+    assert {name for name in of_stages if name.split(".")[-1] not in LIGHT} == set()
+    assert "r3pp_core.ingest.config" in of_stages
 
 
 @pytest.mark.parametrize("module", ["r3pp_core.cli", "r3pp_core.training.__main__", "r3pp_assets.demo"])
@@ -45,6 +63,7 @@ def test_workspace_yaml_and_pyproject_name_the_same_location_and_module():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
     assert loaded["location_name"] == project["code_location_name"]
     assert loaded["module_name"] == project["code_location_target_module"]
+    assert project["defs_module"] == "r3pp_assets.defs"  # as r3pp_assets/definitions.py has it
 
 
 def test_a_profile_selects_the_root_and_an_unknown_one_is_refused():

@@ -4,7 +4,8 @@ import httpx2
 import pytest
 
 from r3pp_core.errors import R3Error
-from r3pp_core.ingest.download import DownloadConfig, download
+from r3pp_core.ingest.config import DownloadConfig
+from r3pp_core.ingest.download import download
 from r3pp_core.ingest.models import get_model
 from r3pp_core.model.backbone import load_backbone
 from r3pp_core.profiles import PROFILES

@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from r3pp_core.launch import MessageWriter, run_child, stop_requested
+from r3pp_core.launch.child import run_child
+from r3pp_core.launch.messages import MessageWriter
+from r3pp_core.launch.run_dir import stop_requested
 
 RUN_DIR, BEHAVIOUR = Path(sys.argv[1]), sys.argv[2]
 NAP_S = 0.02

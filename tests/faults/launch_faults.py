@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from r3pp_core.launch import Job, LaunchConfig, LocalLauncher
+from r3pp_core.launch.interface import Job, LaunchConfig
+from r3pp_core.launch.local import LocalLauncher
 
 RANKS = 2
 GONE_S = 60.0

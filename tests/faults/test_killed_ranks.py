@@ -10,7 +10,9 @@ import psutil
 import pytest
 from small_world import small_config, write_world
 
-from r3pp_core.launch import LaunchConfig, LaunchFailed, LocalLauncher
+from r3pp_core.launch.failures import LaunchFailed
+from r3pp_core.launch.interface import LaunchConfig
+from r3pp_core.launch.local import LocalLauncher
 from r3pp_core.progress import silent
 from r3pp_core.training.job import training_job
 

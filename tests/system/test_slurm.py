@@ -15,7 +15,9 @@ from slurm_cluster import Cluster
 from small_world import small_config, write_world
 
 from r3pp_core.errors import R3Error
-from r3pp_core.launch import LaunchConfig, LaunchFailed, launcher_for
+from r3pp_core.launch.failures import LaunchFailed
+from r3pp_core.launch.interface import LaunchConfig
+from r3pp_core.launch.registry import launcher_for
 from r3pp_core.training import checkpoints
 from r3pp_core.training.job import training_job
 

@@ -7,11 +7,7 @@ from r3pp_assets.defs.train.run import TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.evaluation.plan import CODE_VERSION
-from r3pp_core.evaluation.subjects import CONTROL_ARMS
-from r3pp_core.recipes.control import RUN, control_name
-from r3pp_core.training import config as training_config
-from r3pp_core.training import export as export_stage
+from r3pp_core import code_versions
 
 CHECKPOINT, MODEL = (dg.AssetKey(["control", name]) for name in ("checkpoint", "model"))
 
@@ -22,7 +18,7 @@ CHECKPOINT, MODEL = (dg.AssetKey(["control", name]) for name in ("checkpoint", "
     group_name="control",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
-    code_version=training_config.CODE_VERSION,
+    code_version=code_versions.TRAINING,
     pool="gpu",
 )
 def control_checkpoint(
@@ -32,6 +28,8 @@ def control_checkpoint(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The production recipe without retrieval and without soft tokens: same adapter, steps, rows and damage."""
+    from r3pp_core.recipes.control import RUN, control_name
+
     with user_errors() as started:
         return train_run(
             context, config, workspace, launcher, started, run=RUN, recipe=control_name(workspace.settings.recipe)
@@ -44,11 +42,13 @@ def control_checkpoint(
     group_name="control",
     kinds={"safetensors"},
     owners=["team:models"],
-    code_version=export_stage.CODE_VERSION,
+    code_version=code_versions.EXPORT,
     pool="gpu",
 )
 def control_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """The control's checkpoint as one folder in the Hub's layout."""
+    from r3pp_core.recipes.control import RUN
+
     with user_errors() as started:
         return export_run(context, workspace, started, run=RUN)
 
@@ -59,7 +59,7 @@ def control_model(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
     group_name="control",
     kinds={"torch", "json"},
     owners=["team:models"],
-    code_version=CODE_VERSION,
+    code_version=code_versions.EVALUATION,
     pool="gpu",
 )
 def control_evaluation(
@@ -69,6 +69,9 @@ def control_evaluation(
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
     """The control at every damage level, on the questions that base and R3 are asked."""
+    from r3pp_core.model.config import CONTROL_ARMS
+    from r3pp_core.recipes.control import RUN
+
     with user_errors() as started:
         paths = workspace.paths
         subject, folder = load_r3(paths, paths.model_dir(RUN)), paths.results_dir(RUN)

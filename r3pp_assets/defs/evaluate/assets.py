@@ -16,25 +16,18 @@ from r3pp_assets.launchpad import empty_means, refused_at_launch
 from r3pp_assets.metadata import Context, disk_use, materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.artefact import Target, require_manifest
-from r3pp_core.champion.promotion import CODE_VERSION as CHAMPION_CODE_VERSION
+from r3pp_core import code_versions
 from r3pp_core.errors import R3Error
-from r3pp_core.evaluation import reporting as report_stage
-from r3pp_core.evaluation import sweep as stage
 from r3pp_core.evaluation.config import EvaluateConfig, SweepConfig
-from r3pp_core.evaluation.plan import CODE_VERSION
-from r3pp_core.evaluation.subjects import BASE_ARMS, Subject
 from r3pp_core.flags import validated
-from r3pp_core.launch.failures import LaunchFailed
-from r3pp_core.model.config import R3Config
 from r3pp_core.profiles import Profile
-from r3pp_core.recipes.control import RUN as CONTROL_RUN
-from r3pp_core.recipes.control import trained_otherwise
 from r3pp_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from r3pp_core.champion.history import Entry
     from r3pp_core.champion.promotion import Candidate
+    from r3pp_core.evaluation.subjects import Subject
+    from r3pp_core.model.config import R3Config
 
 TABLES = [dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])]
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
@@ -74,13 +67,16 @@ def run_evaluation(
     launcher: LauncherResource,
     config: EvaluateAssetConfig,
     started: float,
-    subject: Subject,
+    subject: "Subject",
     out_dir: Path,
     arms: list[str],
     ablations: list[str],
 ) -> dg.MaterializeResult:
+    from r3pp_core.evaluation.reporting import read_results
+    from r3pp_core.evaluation.sweep import evaluate
+
     paths = workspace.paths
-    manifest = stage.evaluate(
+    manifest = evaluate(
         subject,
         paths.merged(config.split),
         paths.image_root,
@@ -89,7 +85,7 @@ def run_evaluation(
         context.log.info,
         launch=launcher.for_shards(config.use_launcher),
     )
-    results = report_stage.read_results(out_dir)
+    results = read_results(out_dir)
     numbers = {
         f"{results['primary'][dataset]}_{dataset}_{arm}_level_{level}": cell["metrics"][results["primary"][dataset]][
             "mean"
@@ -113,6 +109,7 @@ def ask_champion_too(
     from r3pp_core.champion.history import current
     from r3pp_core.champion.promotion import kept_or_new
     from r3pp_core.evaluation.pairing import Evaluation
+    from r3pp_core.launch.failures import LaunchFailed
 
     paths, champion = workspace.paths, current(workspace.paths.champion_dir)
     if champion is None:
@@ -130,7 +127,7 @@ def ask_champion_too(
         context.log.warning(f"the champion cannot be asked, so that the gate will stay closed: {error}")
 
 
-def load_r3(paths: Workspace, model_dir: Path) -> Subject:
+def load_r3(paths: Workspace, model_dir: Path) -> "Subject":
     from r3pp_core.evaluation.subjects import r3_subject
 
     return r3_subject(
@@ -148,7 +145,7 @@ def load_r3(paths: Workspace, model_dir: Path) -> Subject:
     group_name="evaluate",
     kinds={"torch", "json"},
     owners=["team:models"],
-    code_version=CODE_VERSION,
+    code_version=code_versions.EVALUATION,
     pool="gpu",
     automation_condition=ON_CHANGE,
 )
@@ -160,6 +157,7 @@ def evaluation_base(
 ) -> dg.MaterializeResult:
     """The backbone as it came, asked with the picture, and with the picture and its OCR text, at every damage level."""
     from r3pp_core.evaluation.subjects import base_subject
+    from r3pp_core.model.config import BASE_ARMS
 
     with user_errors() as started:
         subject = base_subject(workspace.paths.model_dir("backbone"), recipe_model(workspace))
@@ -182,7 +180,7 @@ def evaluation_base(
     group_name="evaluate",
     kinds={"torch", "json"},
     owners=["team:models"],
-    code_version=CODE_VERSION,
+    code_version=code_versions.EVALUATION,
     pool="gpu",
     automation_condition=ON_CHANGE,
     freshness_policy=RETRAINED,
@@ -204,7 +202,7 @@ def evaluation_r3(
         return result
 
 
-def recipe_model(workspace: WorkspaceResource) -> R3Config:
+def recipe_model(workspace: WorkspaceResource) -> "R3Config":
     """What the profile's recipe makes of R3: base is asked with pictures and prompts of the same size."""
     from r3pp_core.recipes.paths import RunPaths
     from r3pp_core.recipes.registry import recipe
@@ -218,24 +216,28 @@ def recipe_model(workspace: WorkspaceResource) -> R3Config:
     group_name="evaluate",
     kinds={"html"},
     owners=["team:models"],
-    code_version=report_stage.CODE_VERSION,
+    code_version=code_versions.REPORT,
     automation_condition=ON_CHANGE,
 )
 def report(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """Base against R3 under damage: robustness curves, scores with intervals, and cases with their evidence; and how
     much of what damage costs the control R3 wins back, where the control was evaluated on the same questions."""
+    from r3pp_core.evaluation.reporting import disagreement, make_report, read_results
+    from r3pp_core.recipes.control import RUN as CONTROL_RUN
+    from r3pp_core.recipes.control import trained_otherwise
+
     with user_errors() as started:
         paths = workspace.paths
         out_dir = paths.results_dir("report")
         folders = [paths.results_dir("base"), paths.results_dir("r3")]
         if (control := paths.results_dir(CONTROL_RUN)).is_dir():
             models = paths.model_dir("r3"), paths.model_dir(CONTROL_RUN)
-            if why := report_stage.disagreement([*folders, control]) or trained_otherwise(*models):
+            if why := disagreement([*folders, control]) or trained_otherwise(*models):
                 context.log.warning(f"the control is left out: {why}")
             else:
                 folders.append(control)
-        manifest = report_stage.make_report(folders, paths.image_root, out_dir, workspace.heading, context.log.info)
-        results = report_stage.read_results(out_dir)
+        manifest = make_report(folders, paths.image_root, out_dir, workspace.heading, context.log.info)
+        results = read_results(out_dir)
         shown = {"scores": results_table(results), **report_numbers(results), **plots_markdown(results)}
         return materialization(context, manifest, out_dir / "report.html", started, shown)
 
@@ -282,7 +284,7 @@ def champion_on_questions_of(paths: Workspace, candidate: str) -> Path:
     group_name="evaluate",
     kinds={"safetensors"},
     owners=["team:models"],
-    code_version=CHAMPION_CODE_VERSION,
+    code_version=code_versions.CHAMPION,
     automation_condition=ON_CHANGE,
     freshness_policy=RETRAINED,
 )
@@ -307,6 +309,7 @@ def champion(
 
 def champion_result(context: Context, entry: "Entry", started: float) -> dg.MaterializeResult:
     """The champion's card and numbers; its data version is its weights, so that a way back is a version seen before."""
+    from r3pp_core.artefact import Target, require_manifest
     from r3pp_core.model.storage import read_description
 
     manifest = require_manifest(Target(entry.folder), "r3pp promote")

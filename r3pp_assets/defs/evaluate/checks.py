@@ -7,8 +7,7 @@ import dagster as dg
 from r3pp_assets.defs.evaluate.assets import candidate_of
 from r3pp_assets.metadata import problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.champion.gate import GateConfig, score_problems, size_problems
-from r3pp_core.evaluation.reporting import read_results
+from r3pp_core.champion.config import GateConfig
 
 REPORT = dg.AssetKey(["report"])
 GATE = GateConfig()
@@ -27,6 +26,9 @@ def evaluation_checks(name: str) -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(asset=key, name="score_bounds", blocking=True, description="Every score is finite and in 0..1.")
     def score_bounds(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.champion.gate import score_problems
+        from r3pp_core.evaluation.reporting import read_results
+
         return problems_result(score_problems(read_results(workspace.paths.results_dir(name))), "scores out of bounds")
 
     @dg.asset_check(
@@ -37,6 +39,9 @@ def evaluation_checks(name: str) -> list[dg.AssetChecksDefinition]:
         "source: on at least one).",
     )
     def enough_rows(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.champion.gate import size_problems
+        from r3pp_core.evaluation.reporting import read_results
+
         results = read_results(workspace.paths.results_dir(name))
         return problems_result(size_problems(results, workspace.gate_config), "scores on too few rows")
 

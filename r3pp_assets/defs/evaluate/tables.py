@@ -5,7 +5,6 @@ from typing import Any
 import dagster as dg
 
 from r3pp_assets.metadata import inline_png
-from r3pp_core.evaluation.recovery import recovery_rows
 
 
 def results_table(results: dict[str, Any]) -> dg.TableMetadataValue:
@@ -34,6 +33,8 @@ def results_table(results: dict[str, Any]) -> dg.TableMetadataValue:
 
 def report_numbers(results: dict[str, Any]) -> dict[str, float]:
     """What a report comes to, as numbers with a history: areas under the curves, and what R3 wins back."""
+    from r3pp_core.evaluation.recovery import recovery_rows
+
     found = {
         f"area_{dataset}_{arm}": entry["area"]["mean"]
         for dataset, arms in results["robustness"].items()

@@ -10,10 +10,8 @@ from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, expo
 from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core import code_versions
 from r3pp_core.errors import UsageError
-from r3pp_core.evaluation.plan import CODE_VERSION
-from r3pp_core.training import config as training_config
-from r3pp_core.training import export as export_stage
 
 BACKBONE = dg.AssetKey(["models", "backbone"])
 CHECKPOINT = dg.AssetKey(["experiment", "checkpoint"])
@@ -38,7 +36,7 @@ def run_name(context: dg.AssetExecutionContext) -> str:
     group_name="experiment",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
-    code_version=training_config.CODE_VERSION,
+    code_version=code_versions.TRAINING,
     pool="gpu",
 )
 def experiment_checkpoint(
@@ -59,7 +57,7 @@ def experiment_checkpoint(
     group_name="experiment",
     kinds={"safetensors"},
     owners=["team:models"],
-    code_version=export_stage.CODE_VERSION,
+    code_version=code_versions.EXPORT,
     pool="gpu",
 )
 def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
@@ -75,7 +73,7 @@ def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceReso
     group_name="experiment",
     kinds={"torch", "json"},
     owners=["team:models"],
-    code_version=CODE_VERSION,
+    code_version=code_versions.EVALUATION,
     pool="gpu",
 )
 def experiment_evaluation(

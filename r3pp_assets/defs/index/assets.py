@@ -9,10 +9,9 @@ from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.retrieval.build import build_index
+from r3pp_core import code_versions
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.index_type import EXACT_TYPE
-from r3pp_core.retrieval.plan import CODE_VERSION
 
 ENCODER_OF = {"text": "minilm", "image": "clip"}
 PURPOSE = {
@@ -44,7 +43,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         group_name="index",
         kinds={"faiss", "parquet"},
         owners=["team:models"],
-        code_version=CODE_VERSION,
+        code_version=code_versions.INDEX,
         automation_condition=ON_CHANGE,
         pool="gpu",  # `device` may say so
         description=PURPOSE[kind] + " One entry per unique picture.",
@@ -55,6 +54,8 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         workspace: WorkspaceResource,
         launcher: LauncherResource,
     ) -> dg.MaterializeResult:
+        from r3pp_core.retrieval.build import build_index
+
         with user_errors() as started:
             paths = workspace.paths
             manifest = build_index(

@@ -7,8 +7,8 @@ from r3pp_assets.failures import user_errors
 from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.retrieval import neighbours as stage
-from r3pp_core.retrieval.neighbours import FOLDER, NeighboursConfig, build_neighbours, self_neighbour_problems
+from r3pp_core import code_versions
+from r3pp_core.retrieval.config import NeighboursConfig
 
 KEY = dg.AssetKey(["index", "neighbours"])
 
@@ -29,7 +29,7 @@ class NeighboursAssetConfig(NeighboursConfig, dg.Config):
     group_name="index",
     kinds={"faiss", "numpy"},
     owners=["team:models"],
-    code_version=stage.CODE_VERSION,
+    code_version=code_versions.NEIGHBOURS,
     automation_condition=ON_CHANGE,
     pool="gpu",  # `device` may say so
 )
@@ -38,6 +38,8 @@ def index_neighbours(
 ) -> dg.MaterializeResult:
     """The neighbours of every train row by its question and text, and by its picture, never its own picture: clean
     training steps take them from here and encode nothing."""
+    from r3pp_core.retrieval.neighbours import FOLDER, build_neighbours
+
     with user_errors() as started:
         paths = workspace.paths
         manifest = build_neighbours(
@@ -48,6 +50,8 @@ def index_neighbours(
 
 @dg.asset_check(asset=KEY, blocking=True, description="Every train row has neighbours, and none is its own picture.")
 def no_own_picture(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    from r3pp_core.retrieval.neighbours import self_neighbour_problems
+
     paths = workspace.paths
     problems = self_neighbour_problems(paths.merged("train"), paths.indices_dir)
     return problems_result(problems, "rows without neighbours or with themselves")

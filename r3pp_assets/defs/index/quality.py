@@ -9,8 +9,8 @@ from r3pp_assets.failures import user_errors
 from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import inline_png, materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.retrieval import quality as stage
-from r3pp_core.retrieval.quality import QualityConfig, measure_quality, quality_problems, read_quality
+from r3pp_core import code_versions
+from r3pp_core.retrieval.config import QualityConfig
 from r3pp_core.workspace import Workspace
 
 KEY = dg.AssetKey(["index", "quality"])
@@ -33,7 +33,7 @@ class QualityAssetConfig(QualityConfig, dg.Config):
     group_name="index",
     kinds={"faiss", "json"},
     owners=["team:models"],
-    code_version=stage.CODE_VERSION,
+    code_version=code_versions.QUALITY,
     automation_condition=ON_CHANGE,
 )
 def index_quality(
@@ -42,6 +42,8 @@ def index_quality(
     """Do val questions, clean and damaged, find train pictures that state the same fact: by text, by picture, by both?
     With eight queries and their three best hits as a picture. Facts are known of the embedded sample only; elsewhere
     the damaged query's hits are compared with the clean one's."""
+    from r3pp_core.retrieval.quality import measure_quality, read_quality
+
     with user_errors() as started:
         paths = workspace.paths
         out_dir = quality_dir(paths)
@@ -96,5 +98,7 @@ def facts_file(workspace: WorkspaceResource) -> Path | None:
     asset=KEY, description="Clean questions find a picture with their fact by text, twice as often as by chance."
 )
 def finds_facts(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    from r3pp_core.retrieval.quality import quality_problems, read_quality
+
     results = read_quality(quality_dir(workspace.paths))
     return problems_result(quality_problems(results), "kinds of query that do not find facts")

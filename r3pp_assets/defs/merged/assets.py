@@ -10,10 +10,9 @@ from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.pictures import contact_sheet_markdown
 from r3pp_assets.profiles import profile_metadata
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core import code_versions
 from r3pp_core.datasets.registry import DATASETS
-from r3pp_core.ingest import merge as stage
-from r3pp_core.ingest.merge import MergeConfig, merge_split
-from r3pp_core.ingest.schema import UnifiedRow
+from r3pp_core.ingest.config import MergeConfig
 
 PURPOSE = {
     "train": "the questions that models learn from and whose pictures fill the indices",
@@ -34,7 +33,7 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
         group_name="merged",
         kinds={"json"},
         owners=["team:data"],
-        code_version=stage.CODE_VERSION,
+        code_version=code_versions.MERGE,
         automation_condition=ON_CHANGE,
         description=f"The three data sets in one table: {PURPOSE[split]}. Duplicates and pictures that also stand in "
         "an evaluation split are left out and counted.",
@@ -42,6 +41,9 @@ def merged_asset(split: str) -> dg.AssetsDefinition:
     def merged(
         context: dg.AssetExecutionContext, config: MergeAssetConfig, workspace: WorkspaceResource
     ) -> dg.MaterializeResult:
+        from r3pp_core.ingest.merge import merge_split
+        from r3pp_core.ingest.schema import UnifiedRow
+
         with user_errors() as started:
             paths = workspace.paths
             manifest = merge_split(split, paths.unified_dir, config, context.log.info)

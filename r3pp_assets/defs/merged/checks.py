@@ -1,22 +1,18 @@
 """What training may rely on: no leak, no answerless row, the schema, pictures that exist, and no silent change."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from r3pp_assets.metadata import problems_result, rejected_result
 from r3pp_assets.profiles import drift_result
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.artefact import require_manifest
 from r3pp_core.datasets.registry import DATASETS
-from r3pp_core.ingest.checks import (
-    answerless_rows,
-    near_shared_pictures,
-    picture_problems,
-    row_count_problems,
-    shared_pictures,
-    unified_schema_problems,
-)
-from r3pp_core.ingest.merge import merged_target
 from r3pp_core.ingest.reasons import Reason
+from r3pp_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from r3pp_core.artefact import Manifest
 
 TRAIN = dg.AssetKey(["merged", "train"])
 MAX_REJECTED_SHARE = 0.05
@@ -34,6 +30,8 @@ def leak_checks(split: str) -> list[dg.AssetChecksDefinition]:
         description=f"No picture of train is also a picture of {split}, by content hash.",
     )
     def shared(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.ingest.checks import shared_pictures
+
         paths = workspace.paths
         return problems_result(
             shared_pictures(paths.merged("train"), paths.merged(split)), f"pictures shared with {split}"
@@ -47,6 +45,8 @@ def leak_checks(split: str) -> list[dg.AssetChecksDefinition]:
         description=f"No train row asks a question of {split} about a nearly equal picture, by perceptual hash.",
     )
     def near(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.ingest.checks import near_shared_pictures
+
         paths = workspace.paths
         found = near_shared_pictures(paths.merged("train"), paths.merged(split), list(DATASETS))
         return problems_result(found, f"rows about nearly a picture of {split}")
@@ -56,6 +56,8 @@ def leak_checks(split: str) -> list[dg.AssetChecksDefinition]:
 
 @dg.asset_check(asset=TRAIN, blocking=True, description="Every train row has at least one reference answer.")
 def no_answerless_row(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    from r3pp_core.ingest.checks import answerless_rows
+
     return problems_result(answerless_rows(workspace.paths.merged("train")), "train rows without an answer")
 
 
@@ -63,7 +65,7 @@ def no_answerless_row(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     asset=TRAIN, description="No train picture merely looks like one of val or test, and every one has been compared."
 )
 def no_picture_alike_in_evaluation(workspace: WorkspaceResource) -> dg.AssetCheckResult:
-    counts = require_manifest(merged_target(workspace.paths.unified_dir, "train"), "r3pp merge").counts
+    counts = manifest_of(workspace.paths, "train").counts
     problems = [
         f"{counts[name]} {what}"
         for name, what in (
@@ -80,17 +82,24 @@ def merged_checks(split: str) -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(asset=key, name="schema", blocking=True, description="Every row has the unified schema.")
     def schema(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.ingest.checks import unified_schema_problems
+
         table = workspace.paths.merged(split)
         return problems_result(unified_schema_problems([table]), "rows that break the unified schema")
 
     @dg.asset_check(asset=key, name="row_counts", blocking=True, description="Rows in are rows out and left out.")
     def row_counts(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.ingest.checks import row_count_problems
+
         paths = workspace.paths
-        manifest = require_manifest(merged_target(paths.unified_dir, split), "r3pp merge")
-        return problems_result(row_count_problems(manifest, [paths.merged(split)]), "counts that do not add up")
+        return problems_result(
+            row_count_problems(manifest_of(paths, split), [paths.merged(split)]), "counts that do not add up"
+        )
 
     @dg.asset_check(asset=key, name="pictures_decode", blocking=True, description="Every picture exists and decodes.")
     def pictures_decode(workspace: WorkspaceResource) -> dg.AssetCheckResult:
+        from r3pp_core.ingest.checks import picture_problems
+
         paths = workspace.paths
         return problems_result(
             picture_problems([paths.merged(split)], paths.image_root, "image_path"), "pictures that cannot be opened"
@@ -100,9 +109,8 @@ def merged_checks(split: str) -> list[dg.AssetChecksDefinition]:
         asset=key, name="left_out_share", description="At most 5 % were left out, hidden test answers not counted."
     )
     def left_out_share(workspace: WorkspaceResource) -> dg.AssetCheckResult:
-        folder = workspace.paths.unified_dir
-        manifest = require_manifest(merged_target(folder, split), "r3pp merge")
-        where = str(folder / f"{split}.rejected.jsonl")
+        where = str(workspace.paths.unified_dir / f"{split}.rejected.jsonl")
+        manifest = manifest_of(workspace.paths, split)
         return rejected_result(manifest, MAX_REJECTED_SHARE, where, ignored=[Reason.ANSWER_MISSING])
 
     @dg.asset_check(
@@ -130,6 +138,13 @@ def merged_checks(split: str) -> list[dg.AssetChecksDefinition]:
         return drift_result(context.instance, key)
 
     return [schema, row_counts, pictures_decode, left_out_share, answer_coverage, distributions_stable]
+
+
+def manifest_of(paths: Workspace, split: str) -> "Manifest":
+    from r3pp_core.artefact import require_manifest
+    from r3pp_core.ingest.merge import merged_target
+
+    return require_manifest(merged_target(paths.unified_dir, split), "r3pp merge")
 
 
 all_checks = [

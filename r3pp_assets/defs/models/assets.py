@@ -6,8 +6,7 @@ from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.metadata import materialization
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.ingest import models as stage
-from r3pp_core.ingest.models import MODEL_NAMES, announce_size, get_model
+from r3pp_core import code_versions
 
 PURPOSE = {
     "clip": "CLIP: embeds pictures for the image index and for the confidence head.",
@@ -22,11 +21,13 @@ def model_asset(name: str) -> dg.AssetsDefinition:
         group_name="models",
         kinds={"huggingface", "safetensors"},
         owners=["team:models"],
-        code_version=stage.CODE_VERSION,
+        code_version=code_versions.MODELS,
         automation_condition=ON_CHANGE,
         description=PURPOSE[name],
     )
     def model(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+        from r3pp_core.ingest.models import announce_size, get_model
+
         with user_errors() as started:
             models_dir = workspace.paths.root / "models"
             announce_size([name], models_dir, workspace.settings, context.log.info)
@@ -37,4 +38,4 @@ def model_asset(name: str) -> dg.AssetsDefinition:
     return model
 
 
-model_assets = [model_asset(name) for name in MODEL_NAMES]
+model_assets = [model_asset(name) for name in PURPOSE]

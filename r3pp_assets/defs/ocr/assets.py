@@ -10,11 +10,10 @@ from r3pp_assets.lineage import ocr_lineage
 from r3pp_assets.metadata import materialization, preview
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core import code_versions
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec
-from r3pp_core.ingest import ocr as stage
-from r3pp_core.ingest.ocr import ocr_path, run_ocr
-from r3pp_core.ingest.ocr_shard import OcrConfig
+from r3pp_core.ingest.config import OcrConfig
 
 
 @refused_at_launch()
@@ -31,7 +30,7 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         group_name="ocr",
         kinds={"rapidocr", "json"},
         owners=["team:data"],
-        code_version=stage.CODE_VERSION,
+        code_version=code_versions.OCR,
         automation_condition=ON_CHANGE,
         description=f"{spec.title}: what each unique picture says, line by line with boxes and confidence.",
     )
@@ -41,6 +40,8 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         workspace: WorkspaceResource,
         launcher: LauncherResource,
     ) -> dg.MaterializeResult:
+        from r3pp_core.ingest.ocr import ocr_path, run_ocr
+
         with user_errors() as started:
             folder = workspace.paths.raw_dir(spec.name)
             launch = launcher.for_shards(config.use_launcher)

@@ -12,12 +12,10 @@ from r3pp_assets.launchpad import one_of, refused_at_launch
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.pictures import contact_sheet_markdown
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core import code_versions
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import SPLITS, DatasetSpec
-from r3pp_core.ingest import download as stage
-from r3pp_core.ingest.download import DownloadConfig, download, raw_table
-from r3pp_core.ingest.schema import RawRow
-from r3pp_core.ingest.source import spec_splits
+from r3pp_core.ingest.config import DownloadConfig
 from r3pp_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         group_name="raw",
         kinds={"huggingface", "parquet"},
         owners=["team:data"],
-        code_version=stage.CODE_VERSION,
+        code_version=code_versions.DOWNLOAD,
         automation_condition=ON_CHANGE,
         description=f"{spec.title}: every unique picture as a file, and one table of questions and all accepted "
         "answers per split, as they come from the source.",
@@ -50,6 +48,10 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     def raw(
         context: dg.AssetExecutionContext, config: RawAssetConfig, workspace: WorkspaceResource
     ) -> dg.MaterializeResult:
+        from r3pp_core.ingest.download import download, raw_table
+        from r3pp_core.ingest.schema import RawRow
+        from r3pp_core.ingest.source import spec_splits
+
         with user_errors() as started:
             folder = workspace.paths.raw_dir(spec.name)
             source = config.source or source_folder(workspace, context.log.info)

@@ -7,8 +7,7 @@ from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, expo
 from r3pp_assets.failures import user_errors
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.training import config as training_config
-from r3pp_core.training import export as export_stage
+from r3pp_core import code_versions
 
 
 @dg.asset(
@@ -23,7 +22,7 @@ from r3pp_core.training import export as export_stage
     group_name="train",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
-    code_version=training_config.CODE_VERSION,
+    code_version=code_versions.TRAINING,
     automation_condition=ON_CHANGE,
     pool="gpu",
 )
@@ -45,7 +44,7 @@ def checkpoint_r3(
     group_name="train",
     kinds={"safetensors"},
     owners=["team:models"],
-    code_version=export_stage.CODE_VERSION,
+    code_version=code_versions.EXPORT,
     automation_condition=ON_CHANGE,
     pool="gpu",
 )

@@ -11,13 +11,9 @@ from r3pp_assets.launchpad import empty_means, one_of, refused_at_launch
 from r3pp_assets.metadata import disk_use, inline_png, materialization
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
-from r3pp_core.artefact import Target, require_manifest
 from r3pp_core.flags import merged
-from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.recipes.registry import RECIPES
-from r3pp_core.recipes.resolve import difference, resolve
-from r3pp_core.training.config import TrainConfig, require_supported
-from r3pp_core.training.job import training_job
+from r3pp_core.training.config import TrainConfig
 from r3pp_core.workspace import Workspace
 
 ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
@@ -37,6 +33,8 @@ def of_the_recipe(name: str) -> Any:
 def require_resolvable(config: "TrainAssetConfig") -> None:
     """Raises UsageError for what no training could be made of, `overrides` included."""
     from r3pp_assets.resources.environment import workspace_from_environment
+    from r3pp_core.recipes.paths import RunPaths
+    from r3pp_core.recipes.resolve import resolve
 
     name = config.recipe or workspace_from_environment().settings.recipe
     resolve(name, RunPaths.of(Workspace(Path())), config.changes())
@@ -79,6 +77,12 @@ def train_run(
     recipe: str | None = None,
 ) -> dg.MaterializeResult:
     """`recipe` is the default where the launchpad names none; None: the profile's."""
+    from r3pp_core.artefact import Target, require_manifest
+    from r3pp_core.recipes.paths import RunPaths
+    from r3pp_core.recipes.resolve import difference, resolve
+    from r3pp_core.training.config import require_supported
+    from r3pp_core.training.job import training_job
+
     name = config.recipe or recipe or workspace.settings.recipe
     paths = RunPaths.of(workspace.paths)
     # An asset is never stopped by what an earlier config left behind: another run's checkpoints are set aside.

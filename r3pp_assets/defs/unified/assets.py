@@ -9,11 +9,10 @@ from r3pp_assets.lineage import unified_lineage
 from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.profiles import profile_metadata
 from r3pp_assets.resources.workspace import WorkspaceResource
+from r3pp_core import code_versions
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec
-from r3pp_core.ingest import unify as stage
-from r3pp_core.ingest.schema import UnifiedRow
-from r3pp_core.ingest.unify import UnifyConfig, unified_table, unify
+from r3pp_core.ingest.config import UnifyConfig
 
 
 @refused_at_launch()
@@ -28,7 +27,7 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         group_name="unified",
         kinds={"json"},
         owners=["team:data"],
-        code_version=stage.CODE_VERSION,
+        code_version=code_versions.UNIFY,
         automation_condition=ON_CHANGE,
         description=f"{spec.title}: rows in the schema that all three data sets share, with all references and the "
         "picture's text.",
@@ -36,6 +35,9 @@ def unified_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
     def unified(
         context: dg.AssetExecutionContext, config: UnifyAssetConfig, workspace: WorkspaceResource
     ) -> dg.MaterializeResult:
+        from r3pp_core.ingest.schema import UnifiedRow
+        from r3pp_core.ingest.unify import unified_table, unify
+
         with user_errors() as started:
             paths = workspace.paths
             manifest = unify(spec.name, paths.raw_dir(spec.name), paths.unified_dir, config, context.log.info)

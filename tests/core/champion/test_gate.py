@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from r3pp_core.champion.gate import GateConfig, judge, score_problems, size_problems
+from r3pp_core.champion.config import GateConfig
+from r3pp_core.champion.gate import judge, score_problems, size_problems
 from r3pp_core.evaluation.pairing import Evaluation
 
 

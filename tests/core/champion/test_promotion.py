@@ -9,7 +9,7 @@ import pytest
 
 from r3pp_core.artefact import content_hash_of
 from r3pp_core.champion import promotion
-from r3pp_core.champion.gate import GateConfig
+from r3pp_core.champion.config import GateConfig
 from r3pp_core.champion.history import current, entries
 from r3pp_core.champion.promotion import GateClosedError, kept_or_new, promote, roll_back, verdict_on
 from r3pp_core.cli import main

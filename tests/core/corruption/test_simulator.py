@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from r3pp_core.corruption.config import IMAGE_NAMES, TEXT_NAMES
 from r3pp_core.corruption.image import IMAGE_OPERATORS
 from r3pp_core.corruption.simulator import CorruptionConfig, corrupt, corrupt_text, operators_for
 from r3pp_core.corruption.text import TEXT_OPERATORS
@@ -32,6 +33,11 @@ def test_level_0_returns_the_very_input(page):
     assert result.image is page.image
     assert (result.pseudo_text, result.ocr_conf, result.operators) == (page.text, 0.95, [])
     assert (result.level, result.c_vis, result.c_text) == (0, 1, 1)
+
+
+def test_the_config_names_every_operator_in_the_order_of_application():
+    assert (*IMAGE_OPERATORS,) == IMAGE_NAMES
+    assert (*TEXT_OPERATORS,) == TEXT_NAMES
 
 
 @pytest.mark.parametrize("name", IMAGE_OPERATORS)

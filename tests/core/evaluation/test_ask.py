@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw
 
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.ask import Answered, Evidence, as_page, as_text, ask
-from r3pp_core.evaluation.subjects import R3_ARMS, Subject
-from r3pp_core.model.config import PromptConfig, R3Config
+from r3pp_core.evaluation.subjects import Subject
+from r3pp_core.model.config import R3_ARMS, PromptConfig, R3Config
 from r3pp_core.sample.backbones import build_small_backbone
 
 

@@ -8,9 +8,9 @@ import pytest
 from hub_files import page, picture, row, write_parquet
 
 from r3pp_core.artefact import Manifest
-from r3pp_core.ingest.download import DownloadConfig, download
+from r3pp_core.ingest.config import DownloadConfig, OcrConfig
+from r3pp_core.ingest.download import download
 from r3pp_core.ingest.ocr import run_ocr
-from r3pp_core.ingest.ocr_shard import OcrConfig
 from r3pp_core.jsonl import write_jsonl
 
 

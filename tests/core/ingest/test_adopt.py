@@ -7,7 +7,8 @@ from hub_files import picture
 
 from r3pp_core.artefact import read_manifest
 from r3pp_core.errors import R3Error
-from r3pp_core.ingest.download import DownloadConfig, download, is_current, raw_target
+from r3pp_core.ingest.config import DownloadConfig
+from r3pp_core.ingest.download import download, is_current, raw_target
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 
 NO_SOURCE = DownloadConfig(source="there is no such folder")

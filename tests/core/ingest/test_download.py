@@ -11,7 +11,8 @@ from r3pp_core.artefact import read_manifest, require_manifest
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.ingest import picture_files
 from r3pp_core.ingest.checks import picture_problems, raw_schema_problems
-from r3pp_core.ingest.download import DownloadConfig, download, is_current, raw_target
+from r3pp_core.ingest.config import DownloadConfig
+from r3pp_core.ingest.download import download, is_current, raw_target
 from r3pp_core.ingest.source_rows import SourceRow, answer_list
 from r3pp_core.ingest.split_export import PictureStore, SplitExporter
 from r3pp_core.jsonl import read_jsonl

@@ -6,8 +6,9 @@ from hub_files import picture, row
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec, HubSource
 from r3pp_core.errors import UsageError
-from r3pp_core.ingest.merge import MergeConfig, merge_split
-from r3pp_core.ingest.unify import UnifyConfig, unify
+from r3pp_core.ingest.config import MergeConfig, UnifyConfig
+from r3pp_core.ingest.merge import merge_split
+from r3pp_core.ingest.unify import unify
 from r3pp_core.jsonl import read_jsonl
 
 MAPS = DatasetSpec(

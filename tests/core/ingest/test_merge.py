@@ -3,7 +3,8 @@
 import pytest
 
 from r3pp_core.errors import R3Error, UsageError
-from r3pp_core.ingest.merge import MergeConfig, merge_split
+from r3pp_core.ingest.config import MergeConfig
+from r3pp_core.ingest.merge import merge_split
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 
 

@@ -6,9 +6,10 @@ import pytest
 from hub_files import page, row, write_parquet
 from PIL import Image
 
-from r3pp_core.ingest.merge import MergeConfig, merge_split
+from r3pp_core.ingest.config import MergeConfig, UnifyConfig
+from r3pp_core.ingest.merge import merge_split
 from r3pp_core.ingest.perceptual import perceptual_hash
-from r3pp_core.ingest.unify import UnifyConfig, unify
+from r3pp_core.ingest.unify import unify
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.pictures import open_picture
 

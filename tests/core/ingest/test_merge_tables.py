@@ -9,9 +9,10 @@ import pytest
 from r3pp_core.artefact import content_hash_of, hash_file
 from r3pp_core.errors import R3Error
 from r3pp_core.ingest import line_chunks, merge_keys, workers
-from r3pp_core.ingest.merge import MergeConfig, merge_split
+from r3pp_core.ingest.config import MergeConfig, UnifyConfig
+from r3pp_core.ingest.merge import merge_split
 from r3pp_core.ingest.merge_keys import keys_path, table_keys
-from r3pp_core.ingest.unify import UnifyConfig, unified_table, unify
+from r3pp_core.ingest.unify import unified_table, unify
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 
 ONE = MergeConfig(

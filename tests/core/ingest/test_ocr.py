@@ -8,10 +8,10 @@ from hub_files import die, page, row, torn_inside, write_parquet
 from r3pp_core.artefact import require_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.ingest import ocr_shard
+from r3pp_core.ingest.config import OcrConfig
 from r3pp_core.ingest.ocr import ocr_path, ocr_target, run_ocr
 from r3pp_core.ingest.ocr_cache import CACHE_VERSION
 from r3pp_core.ingest.ocr_engine import engine_name, reading_order
-from r3pp_core.ingest.ocr_shard import OcrConfig
 from r3pp_core.ingest.ocr_store import OcrStore
 from r3pp_core.ingest.unify import unify
 from r3pp_core.jsonl import read_jsonl

@@ -9,10 +9,11 @@ import pytest
 from r3pp_core.artefact import read_manifest
 from r3pp_core.errors import R3Error
 from r3pp_core.ingest import ocr, ocr_shard
+from r3pp_core.ingest.config import OcrConfig
 from r3pp_core.ingest.ocr import ocr_path, ocr_target, run_ocr
 from r3pp_core.ingest.ocr_cache import CACHE_VERSION, OcrCache
 from r3pp_core.ingest.ocr_engine import engine_name
-from r3pp_core.ingest.ocr_shard import OcrConfig, cache_dir, picture_files, read_shard
+from r3pp_core.ingest.ocr_shard import cache_dir, picture_files, read_shard
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.run_dir import Stopped

@@ -5,7 +5,8 @@ from hub_files import COLUMNS, picture, row, write_parquet
 
 from r3pp_core.artefact import read_manifest, require_manifest
 from r3pp_core.errors import R3Error
-from r3pp_core.ingest.download import DownloadConfig, download, raw_target
+from r3pp_core.ingest.config import DownloadConfig
+from r3pp_core.ingest.download import download, raw_target
 from r3pp_core.jsonl import read_jsonl
 
 

@@ -6,8 +6,9 @@ from hub_files import QUESTION
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.ingest import unify as stage
 from r3pp_core.ingest.checks import unified_schema_problems
+from r3pp_core.ingest.config import UnifyConfig
 from r3pp_core.ingest.schema import UnifiedRow
-from r3pp_core.ingest.unify import UnifyConfig, unified_table, unify
+from r3pp_core.ingest.unify import unified_table, unify
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 
 NONE = UnifyConfig(ocr="none")

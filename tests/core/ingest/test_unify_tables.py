@@ -10,11 +10,11 @@ from r3pp_core.artefact import hash_file
 from r3pp_core.ingest import line_chunks, workers
 from r3pp_core.ingest import unify as stage
 from r3pp_core.ingest.checks import unified_schema_problems
+from r3pp_core.ingest.config import OcrConfig, UnifyConfig
 from r3pp_core.ingest.ocr import ocr_path, run_ocr
 from r3pp_core.ingest.ocr_index import index_path
-from r3pp_core.ingest.ocr_shard import OcrConfig
 from r3pp_core.ingest.schema import UnifiedRow
-from r3pp_core.ingest.unify import UnifyConfig, unify
+from r3pp_core.ingest.unify import unify
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 
 NONE = UnifyConfig(ocr="none")

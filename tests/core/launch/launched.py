@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 
 from r3pp_core.errors import UsageError
-from r3pp_core.launch import MessageWriter, run_child, stop_requested
+from r3pp_core.launch.child import run_child
+from r3pp_core.launch.messages import MessageWriter
+from r3pp_core.launch.run_dir import stop_requested
 
 RUN_DIR = Path(sys.argv[1])
 RANK = int(os.environ.get("RANK", "0"))

@@ -12,17 +12,11 @@ import pytest
 
 import r3pp_core
 from r3pp_core.errors import R3Error, UsageError
-from r3pp_core.launch import (
-    Job,
-    LaunchConfig,
-    LaunchFailed,
-    LocalLauncher,
-    hold_run_dir,
-    local,
-    request_stop,
-    stop_requested,
-)
-from r3pp_core.launch.interface import Message
+from r3pp_core.launch import local
+from r3pp_core.launch.failures import LaunchFailed
+from r3pp_core.launch.interface import Job, LaunchConfig, Message
+from r3pp_core.launch.local import LocalLauncher
+from r3pp_core.launch.run_dir import hold_run_dir, request_stop, stop_requested
 from r3pp_core.progress import silent
 
 ROOT = Path(r3pp_core.__file__).parents[1]

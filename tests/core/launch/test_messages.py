@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 from r3pp_core.errors import R3Error
-from r3pp_core.launch import MessageReader, MessageWriter, hold_run_dir
-from r3pp_core.launch.messages import LAUNCH_ID_VARIABLE, MAX_MESSAGE_BYTES, append_message, messages_path
+from r3pp_core.launch.messages import (
+    LAUNCH_ID_VARIABLE,
+    MAX_MESSAGE_BYTES,
+    MessageReader,
+    MessageWriter,
+    append_message,
+    messages_path,
+)
+from r3pp_core.launch.run_dir import hold_run_dir
 
 
 @pytest.fixture

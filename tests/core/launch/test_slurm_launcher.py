@@ -10,9 +10,10 @@ import pytest
 
 import r3pp_core
 from r3pp_core.errors import R3Error, UsageError
-from r3pp_core.launch import Job, LaunchConfig, LaunchFailed, launcher_for
 from r3pp_core.launch import slurm as slurm_launcher
-from r3pp_core.launch.interface import Message
+from r3pp_core.launch.failures import LaunchFailed
+from r3pp_core.launch.interface import Job, LaunchConfig, Message
+from r3pp_core.launch.registry import launcher_for
 from r3pp_core.launch.run_dir import request_stop, stop_file
 from r3pp_core.launch.slurm_job import TIME_LIMIT, Record, job_script, sbatch_options
 from r3pp_core.progress import silent

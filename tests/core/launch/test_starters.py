@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from r3pp_core.errors import UsageError
-from r3pp_core.launch import Job, LaunchConfig
+from r3pp_core.launch.interface import Job, LaunchConfig
 from r3pp_core.launch.starters import starter_command
 
 JOB = Job("module", ["--flag"], Path("/run"))

@@ -9,7 +9,8 @@ import pytest
 from r3pp_core.errors import R3Error
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.retrieval.build import build_index
-from r3pp_core.retrieval.neighbours import Neighbours, NeighboursConfig, build_neighbours, self_neighbour_problems
+from r3pp_core.retrieval.config import NeighboursConfig
+from r3pp_core.retrieval.neighbours import Neighbours, build_neighbours, self_neighbour_problems
 from r3pp_core.retrieval.search import Index
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from r3pp_core.errors import R3Error
-from r3pp_core.launch import LaunchConfig
+from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.run_dir import Stopped
 from r3pp_core.progress import silent
 from r3pp_core.retrieval import shards

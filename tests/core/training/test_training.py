@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from r3pp_core import code_versions
 from r3pp_core.errors import R3Error
 from r3pp_core.training import checkpoints, loop
 from r3pp_core.training.loop import train
@@ -154,7 +155,7 @@ def test_resuming_with_another_configuration_or_other_rows_names_what_differs(tr
 
 
 def test_another_version_of_the_training_code_trains_anew_where_it_may_and_is_named_where_not(trained, monkeypatch):
-    monkeypatch.setattr(checkpoints, "CODE_VERSION", "another")
+    monkeypatch.setattr(code_versions, "TRAINING", "another")
     with pytest.raises(R3Error, match="another version of the training code;"):
         train(trained)
     train(trained.model_copy(update={"resume": "match"}))

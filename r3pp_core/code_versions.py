@@ -1,0 +1,18 @@
+"""The version of each stage's code: raise it when the same inputs give other bytes, and what the stage made is stale.
+
+Together and apart from the stages, since the definitions name them all and should load none of the stages for it.
+"""
+
+DOWNLOAD = "2"
+OCR = "2"
+UNIFY = "2"
+MERGE = "2"
+MODELS = "2"
+INDEX = "2"
+NEIGHBOURS = "1"
+QUALITY = "1"
+TRAINING = "3"
+EXPORT = "3"
+EVALUATION = "4"
+REPORT = "4"
+CHAMPION = "2"
