@@ -33,13 +33,13 @@ def materialization(
     """A result whose data version is the artefact's content hash, so that equal bytes count as unchanged.
 
     `started` is a time.monotonic(), from which the asset's seconds are counted. Throughput is told where something was
-    made: an artefact that stood already took no time.
+    made: an artefact that stood already took no time. What changed is told of assets: an op has no last one.
     """
     wall_s = time.monotonic() - started
-    changed = changed_since_last(context, manifest)
+    changed = changed_since_last(context, manifest) if isinstance(context, dg.AssetExecutionContext) else None
     shown: dict[str, Any] = {
         "summary": dg.MetadataValue.md(summary(manifest)),
-        "changed_since_last": changed,
+        **({} if changed is None else {"changed_since_last": changed}),
         **(metadata or {}),
         "wall_s": round(wall_s, 2),
         **(throughput(manifest, wall_s) if changed != NOTHING else {}),
@@ -59,7 +59,7 @@ def _made_with(manifest: "Manifest") -> dict[str, Any]:
     return {"code_version": manifest.code_version, "config": manifest.config, "inputs": manifest.inputs}
 
 
-def changed_since_last(context: Context, manifest: "Manifest") -> str:
+def changed_since_last(context: dg.AssetExecutionContext, manifest: "Manifest") -> str:
     """Why this one is another than the asset's last: the inputs, config and code that differ, in a phrase."""
     last = _last_metadata(context)
     if last is None:
@@ -81,10 +81,8 @@ def changed_since_last(context: Context, manifest: "Manifest") -> str:
     return "; ".join(told) or NOTHING
 
 
-def _last_metadata(context: Context) -> Mapping[str, Any] | None:
+def _last_metadata(context: dg.AssetExecutionContext) -> Mapping[str, Any] | None:
     """What the last materialization of this asset (and partition) showed, None where there is none."""
-    if not isinstance(context, dg.AssetExecutionContext):
-        return None
     partition = [context.partition_key] if context.has_partition_key else None
     of_this = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=partition)
     records = context.instance.fetch_materializations(of_this, limit=1).records

@@ -171,13 +171,20 @@ def nodes_of(node: Node) -> list[Node]:
 
 
 def missing_inputs(node: Node) -> list[str]:
-    """Inputs of an artefact that no whole manifest of the workspace names: gone, replaced, or the manifest is torn."""
+    """Inputs of an artefact that no whole manifest of the workspace names: replaced since, removed, or it is torn."""
     own = set(identities(node.artefact))  # an artefact that was copied is named by its own files
     return [
-        f"{node.artefact.place}: its input {name} ({value[:12]}) is nowhere in the workspace"
+        f"{node.artefact.place}: its input {name} ({value[:12]}) is no longer in the workspace"
         for name, value in node.inputs.items()
         if isinstance(value, str) and _is_inside(name, value) and value not in own
     ]
+
+
+def unreadable(workspace: Path) -> list[Path]:
+    """Manifests of stages that cannot be read, so that nothing can be found by them."""
+    stages = (workspace / name for name in sorted(WORKSPACE_FOLDERS))
+    places = (path for folder in stages for path in sorted(folder.rglob(f"*{SUFFIX}")))
+    return [path for path in places if _read(path) is None]
 
 
 def _is_inside(name: str, value: str) -> bool:

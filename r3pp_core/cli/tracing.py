@@ -27,16 +27,26 @@ def run_lineage(args: Namespace) -> None:
 
 
 def run_verify(args: Namespace) -> int:
-    from r3pp_core.provenance import damages, find, lineage, missing_inputs, nodes_of, workspace_of
+    """1 where something is damaged. An input that has been replaced since is said, and no damage."""
+    from r3pp_core.provenance import damages, find, lineage, missing_inputs, nodes_of, unreadable, workspace_of
 
     artefact = find(args.artefact)
     workspace = (args.workspace or workspace_of(artefact)).resolve()
-    problems, num_files = [], 0
+    damaged, gone, num_files = [], [], 0
     for node in nodes_of(lineage(artefact, workspace)):
         manifest = node.artefact.manifest
         num_files += len(manifest.files) + sum(tree["count"] for tree in manifest.trees.values())
-        found = damages(node.artefact) + missing_inputs(node)
-        problems += found
-        say(f"{node.artefact.name}: {'; '.join(found) if found else f'{manifest.num_bytes / 1e6:.1f} MB as they were'}")
-    say(f"verify: {num_files} files read, {len(problems)} problems")
-    return 1 if problems else 0
+        found, missing = damages(node.artefact), missing_inputs(node)
+        damaged += found
+        gone += missing
+        state = "; ".join(found) or f"{manifest.num_bytes / 1e6:.1f} MB as they were"
+        say("; ".join([f"{node.artefact.name}: {state}", *missing]))
+    if gone:
+        damaged += (torn := [f"{path} cannot be read" for path in unreadable(workspace)])
+        for line in torn:
+            say(f"verify: {line}")
+    say(
+        f"verify: {num_files} files read, {len(damaged)} damaged; {len(gone)} inputs are no longer in the workspace"
+        f"{' (replaced or removed since; what was made from them stands)' if gone and not damaged else ''}"
+    )
+    return 1 if damaged else 0

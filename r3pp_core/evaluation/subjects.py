@@ -139,7 +139,7 @@ class Subject:
         pictures = [row.damaged.pixel_values for row in prepared]
         if not _are_same(pictures, self._pictures):
             self._pictures, self._seen = pictures, model.see(batch)
-        return model.generate(batch, max_new_tokens=max_new_tokens, seen=self._seen)
+        return model.generate(batch, max_new_tokens=max_new_tokens, seen=self._seen, off=ARMS[arm].off)
 
 
 def _are_same(pictures: Sequence[Any], others: Sequence[Any]) -> bool:
@@ -210,8 +210,10 @@ def r3_subject(
         text_encoder_dir=text_encoder_dir.resolve(),
         image_encoder_dir=image_encoder_dir.resolve(),
     )
-    name, arms = ("control", CONTROL_ARMS) if config.is_control else ("r3", R3_ARMS)
-    return Subject(name, arms, hashes, config, load, places)
+    if config.is_control:
+        return Subject("control", CONTROL_ARMS, hashes, config, load, places)
+    arms = tuple(arm for arm in R3_ARMS if all(getattr(config, f"use_{part}") for part in ARMS[arm].off))
+    return Subject("r3", arms, hashes, config, load, places)
 
 
 def _absolute(backbone: str | Path) -> str:

@@ -118,7 +118,7 @@ def encode_row(
         damaged.row["question"],
         instruction(damaged.row["dataset"], config.prompt),
         damaged.pseudo_text if arm.ocr_text else None,
-        row.evidence.text.texts if arm.text_evidence and config.use_words else [],
+        row.evidence.text.texts if arm.text_evidence and config.use_words and "words" not in arm.off else [],
         config.prompt,
     )
     num_soft_tokens = config.num_soft_tokens if arm.soft_tokens else 0

@@ -108,7 +108,8 @@ class LossWeights(BaseModel):
 class Arm:
     """Which inputs the model gets. Taking out text or image evidence takes out its words and its soft tokens.
 
-    `control`: other evidence in the place of what was retrieved (see r3pp_core.evaluation.controls).
+    `control`: other evidence in the place of what was retrieved (see r3pp_core.evaluation.controls). `off`: parts of
+    the trained model that are switched off, by the names of the config's `use_` switches.
     """
 
     ocr_text: bool = True
@@ -116,8 +117,10 @@ class Arm:
     image_evidence: bool = True
     soft_tokens: bool = True
     control: Literal["shuffled", "oracle"] | None = None
+    off: frozenset[str] = frozenset()
 
 
+SWITCHES = ("words", "prefix", "visual_memory", "latents", "gate", "confidence")
 ARMS: dict[str, Arm] = {
     "base": Arm(ocr_text=False, text_evidence=False, image_evidence=False, soft_tokens=False),
     "base_ocr": Arm(text_evidence=False, image_evidence=False, soft_tokens=False),
@@ -127,6 +130,7 @@ ARMS: dict[str, Arm] = {
     "r3-no_image_evidence": Arm(image_evidence=False),
     "r3-no_soft_tokens": Arm(soft_tokens=False),
     "r3-no_evidence": Arm(text_evidence=False, image_evidence=False),
+    **{f"r3-no_{part}": Arm(off=frozenset([part])) for part in SWITCHES},
     "r3-shuffled_evidence": Arm(control="shuffled"),
     "r3-oracle_evidence": Arm(control="oracle"),
 }

@@ -188,10 +188,13 @@ class R3Model(nn.Module):
             return self.backbone.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
 
     @torch.inference_mode()
-    def generate(self, batch: Batch, max_new_tokens: int = 32, seen: Any = None) -> list[Generated]:
+    def generate(
+        self, batch: Batch, max_new_tokens: int = 32, seen: Any = None, off: frozenset[str] = frozenset()
+    ) -> list[Generated]:
         """Greedy answers to a left-padded batch without answers, in its order; evaluation mode, then back.
 
-        `seen`: what `see` made of the same pictures, so that they need not be encoded again.
+        `seen`: what `see` made of the same pictures, so that they need not be encoded again. `off`: modules that are
+        switched off, see `Reconstruction.forward`.
         """
         from transformers import GenerationConfig
 
@@ -211,7 +214,7 @@ class R3Model(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            made = self.reconstruction(batch.evidence)
+            made = self.reconstruction(batch.evidence, off=off)
             inputs = self._inputs(batch, made)
             if seen is not None:
                 del inputs["pixel_values"]

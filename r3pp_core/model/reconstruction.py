@@ -20,6 +20,8 @@ from r3pp_core.model.modules import (
     weighted_mean,
 )
 
+UNKNOWN = 0.5  # the confidence that says neither yes nor no
+
 
 @dataclass(frozen=True)
 class Reconstructed:
@@ -102,8 +104,14 @@ class Reconstruction(nn.Module):
         if config.use_router:
             self.router = Router(2 * config.use_confidence + num_scores + config.use_gate, b)
 
-    def forward(self, evidence: EvidenceBatch, step: StepMeans | None = None) -> Reconstructed:
-        """`step`: the rows to align besides, once in a step. Everything is computed in the modules' own dtype."""
+    def forward(
+        self, evidence: EvidenceBatch, step: StepMeans | None = None, off: frozenset[str] = frozenset()
+    ) -> Reconstructed:
+        """`step`: the rows to align besides, once in a step. Everything is computed in the modules' own dtype.
+
+        `off`: parts of a trained model to do without, by the names of `R3Config`'s switches. The tokens of a group are
+        masked, the gate lets everything pass, and confidence is UNKNOWN to the gate and the latents.
+        """
         dtype = next(self.parameters(), self.token_norm).dtype
         evidence, step = in_dtype(evidence, dtype), in_dtype(step, dtype) if step else None
         available = torch.stack(
@@ -111,10 +119,14 @@ class Reconstruction(nn.Module):
         )
         scores = torch.cat([evidence.text_scores, evidence.image_scores], dim=1)
         confidence = self._confidence(evidence, scores)
+        if confidence is not None and "confidence" in off:
+            confidence = torch.full_like(confidence, UNKNOWN)
         aligned = self.aligner(*hit_means(evidence)) if self.config.use_aligner else None
-        gate = self._gate(scores, confidence, aligned, available)
+        gate = None if "gate" in off else self._gate(scores, confidence, aligned, available)
         router = self._router(scores, confidence, gate)
-        tokens, token_mask = self._tokens(evidence, available, gate, confidence, router)
+        tokens, token_mask = self._tokens(evidence, available, gate, confidence, router, off)
+        if "confidence" in off:
+            confidence = None
         step_aligned = None
         if step and self.config.use_aligner:
             text, image = self.aligner(step.text, step.image)
@@ -161,20 +173,23 @@ class Reconstruction(nn.Module):
         gate: Tensor | None,
         confidence: Tensor | None,
         router: Tensor | None,
+        off: frozenset[str],
     ) -> tuple[Tensor | None, Tensor | None]:
         config, norm = self.config, self.token_norm
         strength = torch.ones_like(evidence.c_vis) if router is None else router
-        groups: list[tuple[Tensor, Tensor]] = []
+        groups: list[tuple[str, Tensor, Tensor]] = []
         if config.use_prefix:
             g = strength if gate is None else strength * gate[:, 0]
-            groups.append((self.prefix(evidence.text_vectors, evidence.text_weights, g, norm), available[:, 0]))
+            tokens = self.prefix(evidence.text_vectors, evidence.text_weights, g, norm)
+            groups.append(("prefix", tokens, available[:, 0]))
         if config.use_visual_memory:
             g = strength if gate is None else strength * gate[:, 1]
-            groups.append((self.visual(evidence.image_vectors, evidence.image_weights, g, norm), available[:, 1]))
+            tokens = self.visual(evidence.image_vectors, evidence.image_weights, g, norm)
+            groups.append(("visual_memory", tokens, available[:, 1]))
         if config.use_latents:
             g = strength if confidence is None else strength * (1 - confidence[:, 0])
-            groups.append((self.latents(g, norm), available[:, 2]))
+            groups.append(("latents", self.latents(g, norm), available[:, 2]))
         if not groups:
             return None, None
-        mask = [has[:, None].expand(-1, tokens.shape[1]) for tokens, has in groups]
-        return torch.cat([tokens for tokens, _ in groups], dim=1), torch.cat(mask, dim=1)
+        mask = [(has & (name not in off))[:, None].expand(-1, tokens.shape[1]) for name, tokens, has in groups]
+        return torch.cat([tokens for _, tokens, _ in groups], dim=1), torch.cat(mask, dim=1)

@@ -140,7 +140,7 @@ def test_a_table_that_was_replaced_since_is_said_to_be_gone(root):
 
 def test_sound_artefacts_verify_and_every_kind_of_damage_is_named(root, capsys):
     assert main(["verify", str(root / "results" / "r3")]) == 0
-    assert "0 problems" in capsys.readouterr().out
+    assert "0 damaged; 0 inputs are no longer in the workspace\n" in capsys.readouterr().out
     raw = root / "data" / "raw" / "chartqa"
     (raw / "images" / "train_1.png").write_text("another")
     (root / "data" / "unified" / "train.jsonl").write_text("n")
@@ -157,14 +157,23 @@ def test_sound_artefacts_verify_and_every_kind_of_damage_is_named(root, capsys):
     assert f"{manifest} was edited" in told
 
 
-def test_what_is_gone_or_whose_manifest_is_torn_does_not_verify(root, capsys):
+def test_what_was_replaced_since_is_said_and_is_no_damage(root, capsys):
+    make(Target(root / "data" / "unified", "train"), "merged/train", {"train.jsonl": "other"}, {"x": "new"})
+    assert main(["verify", str(root / "results" / "r3")]) == 0
+    told = capsys.readouterr().out
+    assert "its input train_jsonl (" in told
+    assert "0 damaged; 3 inputs are no longer in the workspace (replaced or removed since" in told
+
+
+def test_an_input_whose_manifest_is_torn_does_not_verify(root, capsys):
     index = root / "indices" / "text" / "manifest.json"
     index.write_text(index.read_text()[:100])
     assert main(["verify", str(root / "results" / "r3")]) == 1
     told = capsys.readouterr().out
     assert "step_2: its input text_index (" in told
-    assert ") is nowhere in the workspace" in told
-    assert "1 problems" in told
+    assert ") is no longer in the workspace" in told
+    assert f"verify: {index} cannot be read" in told
+    assert "1 damaged; 1 inputs are no longer in the workspace\n" in told
 
 
 def test_lineage_by_hand_finds_inputs_in_another_workspace(root, tmp_path, capsys):
