@@ -117,4 +117,4 @@ ON_CHANGE = (
 
 # Nobody made it anew, nor looked at it and found it to be what there is: `monthly_look` does, at most 31 days apart. So
 # a line where nothing changes stays green, and yellow says that nobody looked for 32 days.
-RETRAINED = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=32), fail_window=timedelta(days=64))
+LOOKED_AT_MONTHLY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=32), fail_window=timedelta(days=64))

@@ -1,4 +1,4 @@
-"""A rank is killed at a random moment; the run goes on from its last checkpoint as if nothing had been."""
+"""A rank is killed at a random moment; what is run again goes on from what stands, as if nothing had been."""
 
 import json
 import os
@@ -14,6 +14,8 @@ from r3pp_core.launch.failures import LaunchFailed
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.local import LocalLauncher
 from r3pp_core.progress import silent
+from r3pp_core.retrieval.build import build_index
+from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.training.job import training_job
 
 STEPS = 8
@@ -48,12 +50,12 @@ def undisturbed(world, tmp_path_factory):
     return losses_of(config.run_dir)
 
 
-def rank_processes(run_dir):
-    """The ranks of a run, by number."""
+def rank_processes(place):
+    """The ranks of a run in whose command line `place` stands, by number."""
     ranks = {}
     for process in psutil.process_iter():
         try:
-            if str(run_dir / "launch_config") in " ".join(process.cmdline()) and "LOCAL_RANK" in process.environ():
+            if str(place) in " ".join(process.cmdline()) and "LOCAL_RANK" in process.environ():
                 ranks[int(process.environ()["LOCAL_RANK"])] = process.pid
         except psutil.Error:
             continue
@@ -68,7 +70,7 @@ def test_a_run_whose_rank_was_killed_goes_on_with_the_same_losses(world, undistu
     def kill(message):
         if message["kind"] == "step" and message["step"] == at_step:
             time.sleep(wait_s)
-            os.kill(rank_processes(config.run_dir)[victim], signal.SIGKILL)
+            os.kill(rank_processes(config.run_dir / "launch_config")[victim], signal.SIGKILL)
 
     try:
         launched(config, kill)
@@ -78,6 +80,44 @@ def test_a_run_whose_rank_was_killed_goes_on_with_the_same_losses(world, undistu
         landed["training", f"rank {victim} had done step {at_step}"] += 1
     except (KeyError, ProcessLookupError):
         landed["training", "all had ended"] += 1  # the last steps were quicker than the wait
-    assert not rank_processes(config.run_dir)
+    assert not rank_processes(config.run_dir / "launch_config")
     launched(config)
     assert losses_of(config.run_dir) == undisturbed
+
+
+@pytest.fixture(scope="module")
+def whole_index(world, tmp_path_factory):
+    return built(world, tmp_path_factory.mktemp("whole"), None)
+
+
+def built(world, folder, launch, progress=silent):
+    config = IndexConfig(shard_entries=1, batch_size=1)
+    place = (world / "train.jsonl", world / "data", folder, world / "models" / "clip")
+    build_index("image", *place, config, progress, launch=launch)
+    return {path.name: path.read_bytes() for path in (folder / "image").iterdir() if not path.name.startswith(".")}
+
+
+def test_an_index_whose_rank_was_killed_is_built_on_to_the_same_bytes(
+    world, whole_index, tmp_path, round_number, landed
+):
+    draw = random.Random(round_number)
+    victim, num_shards = draw.randrange(RANKS), draw.randrange(1, 9)
+    launch = LaunchConfig(num_processes=RANKS, poll_s=0.02, env={"OMP_NUM_THREADS": "1"})
+
+    def kill(said):
+        if "shards of rank 0" in said:
+            while len(list(tmp_path.glob(".work-*/**/*.safetensors"))) < num_shards and rank_processes(tmp_path):
+                time.sleep(0.001)
+            os.kill(rank_processes(tmp_path)[victim], signal.SIGKILL)
+
+    try:
+        built(world, tmp_path, launch, kill)
+    except LaunchFailed as error:
+        assert error.kind == "lost_rank"
+        assert f"rank {victim} was killed by SIGKILL" in str(error)
+        landed["index", f"rank {victim}, some shards were there"] += 1
+    except (KeyError, ProcessLookupError):
+        landed["index", "all had ended"] += 1  # the last shards were quicker than the look
+    assert not rank_processes(tmp_path)
+    assert built(world, tmp_path, launch) == whole_index
+    assert list(tmp_path.glob(".work-*")) == []

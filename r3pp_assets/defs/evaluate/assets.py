@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from pydantic import Field, model_validator
 
-from r3pp_assets.conditions import ON_CHANGE, RETRAINED
+from r3pp_assets.conditions import LOOKED_AT_MONTHLY, ON_CHANGE
 from r3pp_assets.defs.evaluate.tables import plots_markdown, report_numbers, results_table
 from r3pp_assets.defs.experiment.partitions import NAME
 from r3pp_assets.failures import user_errors
@@ -183,7 +183,7 @@ def evaluation_base(
     code_version=code_versions.EVALUATION,
     pool="gpu",
     automation_condition=ON_CHANGE,
-    freshness_policy=RETRAINED,
+    freshness_policy=LOOKED_AT_MONTHLY,
 )
 def evaluation_r3(
     context: dg.AssetExecutionContext,
@@ -286,7 +286,7 @@ def champion_on_questions_of(paths: Workspace, candidate: str) -> Path:
     owners=["team:models"],
     code_version=code_versions.CHAMPION,
     automation_condition=ON_CHANGE,
-    freshness_policy=RETRAINED,
+    freshness_policy=LOOKED_AT_MONTHLY,
 )
 def champion(
     context: dg.AssetExecutionContext, config: ChampionConfig, workspace: WorkspaceResource

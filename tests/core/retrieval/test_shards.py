@@ -42,6 +42,34 @@ kind, *places = sys.argv[1:]
 build_index(kind, *map(Path, places), IndexConfig(shard_entries=4, batch_size=3))
 """
 
+# A build whose process is gone when a function of `build` or of `artefact` has been called for the n-th time.
+KILLED_MERGE = """
+import importlib, os, signal, sys
+from pathlib import Path
+from r3pp_core.retrieval.build import build_index
+from r3pp_core.retrieval.config import IndexConfig
+
+module, name, count, kind, *places = sys.argv[1:]
+module = importlib.import_module(module)
+original, calls = getattr(module, name), []
+
+def last(*args, **options):
+    found = original(*args, **options)
+    calls.append(name)
+    if len(calls) == int(count):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+setattr(module, name, last)
+build_index(kind, *map(Path, places), IndexConfig(shard_entries=4, batch_size=3))
+"""
+MERGING = [
+    ("r3pp_core.retrieval.build", "read_vectors", 2),
+    ("r3pp_core.retrieval.build", "write_metadata", 1),
+    ("r3pp_core.retrieval.build", "write_faiss_index", 1),
+    ("r3pp_core.artefact", "_seal", 1),
+]
+
 
 @pytest.fixture
 def request_for(corpus, clip_dir, minilm_dir):
@@ -93,6 +121,23 @@ def test_after_kill_9_the_next_build_encodes_what_is_missing_and_gives_the_undis
     assert written == ["000002.safetensors"]
     assert any("3 shards, 2 encoded before" in line for line in said)
     assert bytes_of(tmp_path / "again" / kind) == bytes_of(tmp_path / "whole" / kind)
+    assert_no_work_is_left(tmp_path / "again")
+
+
+@pytest.mark.parametrize(("module", "name", "count"), MERGING)
+def test_after_kill_9_while_merging_nothing_is_encoded_again(
+    module, name, count, request_for, tmp_path, written
+) -> None:
+    build_index(*request_for("image", tmp_path / "whole"))
+    arguments = [str(value) for value in request_for("image", tmp_path / "again")[:-1]]
+    command = [sys.executable, "-c", KILLED_MERGE, module, name, str(count), *arguments]
+    killed = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "again" / "image" / "manifest.json").exists()
+    written.clear()
+    build_index(*request_for("image", tmp_path / "again"))
+    assert written == []
+    assert bytes_of(tmp_path / "again" / "image") == bytes_of(tmp_path / "whole" / "image")
     assert_no_work_is_left(tmp_path / "again")
 
 
