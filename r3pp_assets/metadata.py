@@ -42,7 +42,7 @@ def materialization(
         **({} if changed is None else {"changed_since_last": changed}),
         **(metadata or {}),
         "wall_s": round(wall_s, 2),
-        **(throughput(manifest, wall_s) if changed != NOTHING else {}),
+        **(throughput(manifest, wall_s) if changed not in (None, NOTHING) else {}),
         "path": dg.MetadataValue.path(str(where)),
         "bytes": manifest.num_bytes,
         "content_hash": manifest.content_hash,

@@ -4,6 +4,7 @@ A manifest names its inputs by hash: the content of an artefact, one of its file
 identity of an encoder or an index. What has such a hash is looked for among the manifests of the workspace.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -87,11 +88,15 @@ def lineage(artefact: Artefact, workspace: Path) -> Node:
     return node(artefact)
 
 
-def _artefacts(workspace: Path) -> Iterator[Artefact]:
+def _manifests(workspace: Path) -> list[Path]:
     """All of a workspace, the champions' copies last."""
     places = {path: path.relative_to(workspace).parts for path in workspace.rglob(f"*{SUFFIX}")}
     shown = {path: parts for path, parts in places.items() if not any(part.startswith(".") for part in parts)}
-    for path in sorted(shown, key=lambda path: ("champion" in shown[path], shown[path])):
+    return sorted(shown, key=lambda path: ("champion" in shown[path], shown[path]))
+
+
+def _artefacts(workspace: Path) -> Iterator[Artefact]:
+    for path in _manifests(workspace):
         if found := _read(path):
             yield found
 
@@ -180,11 +185,34 @@ def missing_inputs(node: Node) -> list[str]:
     ]
 
 
-def unreadable(workspace: Path) -> list[Path]:
-    """Manifests of stages that cannot be read, so that nothing can be found by them."""
-    stages = (workspace / name for name in sorted(WORKSPACE_FOLDERS))
-    places = (path for folder in stages for path in sorted(folder.rglob(f"*{SUFFIX}")))
-    return [path for path in places if _read(path) is None]
+def broken_manifests(workspace: Path) -> list[str]:
+    """Manifests that are torn or were edited, so that what they stand for is found under no hash or a wrong one."""
+    found = []
+    for path in _manifests(workspace):
+        artefact = _read(path)
+        if artefact is None and _is_torn(path):
+            found.append(f"{path} cannot be read")
+        elif artefact is not None and _is_edited(artefact.manifest):
+            found.append(_edited(artefact))
+    return found
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether what has a manifest's name is no JSON, or names a stage and yet is no manifest: others use that name."""
+    try:
+        written = json.loads(path.read_bytes())
+    except ValueError:
+        return True
+    return isinstance(written, dict) and "stage" in written
+
+
+def _is_edited(manifest: Manifest) -> bool:
+    content = {name: entry["sha256"] for name, entry in [*manifest.files.items(), *manifest.trees.items()]}
+    return hash_json(content) != manifest.content_hash
+
+
+def _edited(artefact: Artefact) -> str:
+    return f"{artefact.target.manifest_path} was edited: its own hash does not fit what it lists"
 
 
 def _is_inside(name: str, value: str) -> bool:
@@ -209,10 +237,7 @@ def damages(artefact: Artefact) -> list[str]:
             of_tree = dict(zip([path.name for path in paths], pool.map(hash_file, paths), strict=True))
         if hash_json(of_tree) != entry["sha256"]:
             found.append(f"{folder / name}: {len(of_tree)} files are not the {entry['count']} that the manifest knows")
-    content = {name: entry["sha256"] for name, entry in [*manifest.files.items(), *manifest.trees.items()]}
-    if hash_json(content) != manifest.content_hash:
-        found.append(f"{artefact.target.manifest_path} was edited: its own hash does not fit what it lists")
-    return found
+    return [*found, _edited(artefact)] if _is_edited(manifest) else found
 
 
 def _hash(path: Path) -> str | None:

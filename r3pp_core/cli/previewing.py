@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from r3pp_core.cli.terminal import say
-from r3pp_core.corruption.simulator import CorruptionConfig
-from r3pp_core.evaluation.config import LEVELS
+from r3pp_core.corruption.config import CorruptionConfig
+from r3pp_core.corruption.levels import LEVELS
 from r3pp_core.flags import add_config_flags, config_from
 
 

@@ -15,6 +15,8 @@ def add_commands(commands: Any) -> None:
         command = commands.add_parser(name, help=text)
         command.add_argument("artefact", type=Path, help="a folder or file that a stage wrote, for example champion")
         command.add_argument("--workspace", type=Path, help="where its inputs are looked for (default: around it)")
+        if name == "verify":
+            command.add_argument("--whole", action="store_true", help="1 where an input is gone, too: is a copy whole?")
         command.set_defaults(handler=handler)
 
 
@@ -28,7 +30,7 @@ def run_lineage(args: Namespace) -> None:
 
 def run_verify(args: Namespace) -> int:
     """1 where something is damaged. An input that has been replaced since is said, and no damage."""
-    from r3pp_core.provenance import damages, find, lineage, missing_inputs, nodes_of, unreadable, workspace_of
+    from r3pp_core.provenance import broken_manifests, damages, find, lineage, missing_inputs, nodes_of, workspace_of
 
     artefact = find(args.artefact)
     workspace = (args.workspace or workspace_of(artefact)).resolve()
@@ -42,11 +44,12 @@ def run_verify(args: Namespace) -> int:
         state = "; ".join(found) or f"{manifest.num_bytes / 1e6:.1f} MB as they were"
         say("; ".join([f"{node.artefact.name}: {state}", *missing]))
     if gone:
-        damaged += (torn := [f"{path} cannot be read" for path in unreadable(workspace)])
-        for line in torn:
+        broken = [line for line in broken_manifests(workspace) if line not in damaged]
+        damaged += broken
+        for line in broken:
             say(f"verify: {line}")
     say(
         f"verify: {num_files} files read, {len(damaged)} damaged; {len(gone)} inputs are no longer in the workspace"
         f"{' (replaced or removed since; what was made from them stands)' if gone and not damaged else ''}"
     )
-    return 1 if damaged else 0
+    return 1 if damaged or (gone and args.whole) else 0

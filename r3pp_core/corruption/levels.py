@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+LEVELS = [0.0, 0.2, 0.4, 0.6, 0.8]  # what a sweep asks by default
+
 
 def require_levels(levels: Sequence[float]) -> None:
     """Raises ValueError for one outside 0..1."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from r3pp_core.corruption.simulator import CorruptionConfig, corrupt
+from r3pp_core.corruption.config import CorruptionConfig
+from r3pp_core.corruption.simulator import corrupt
 from r3pp_core.errors import UsageError
 
 CELL_PX = 240

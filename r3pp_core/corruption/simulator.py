@@ -1,4 +1,4 @@
-"""Damage to one row: which operators, how strong, what is left. The one door of this package.
+"""Damage to one row: which operators, how strong, what is left.
 
 Every draw depends on (config.seed, row_id, visit) and the name of an operator; the level only scales strength. So
 the same operators meet the same row at every level, in every process and after every resume.
@@ -20,7 +20,7 @@ from r3pp_core.corruption.text import TEXT_OPERATORS, damage_text
 from r3pp_core.corruption.words import DamagedText, OcrLine
 from r3pp_core.errors import UsageError
 
-__all__ = ["CorruptionConfig", "Damaged", "OcrLine", "Plan", "corrupt", "corrupt_text", "operators_for"]
+__all__ = ["Damaged", "OcrLine", "Plan", "corrupt", "corrupt_text", "operators_for"]
 
 Record = dict[str, Any]
 UNKNOWN_SIZE = (1000, 1000)  # pixels, for a text of which neither picture, size nor boxes are given

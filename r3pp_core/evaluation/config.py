@@ -4,9 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from r3pp_core.corruption.levels import require_levels
-
-LEVELS = [0.0, 0.2, 0.4, 0.6, 0.8]
+from r3pp_core.corruption.levels import LEVELS, require_levels
 
 
 class SweepConfig(BaseModel):

@@ -221,7 +221,7 @@ def _evidence(prepared: "PreparedRow", arm: Arm) -> list[dict[str, Any]]:
     """The hits that this arm gives the model: `weight` is a hit's share among those of its kind."""
     sides = {
         "text": prepared.evidence.text if arm.text_evidence else None,
-        "image": prepared.evidence.image if arm.image_evidence else None,
+        "image": prepared.evidence.image if arm.image_evidence and "visual_memory" not in arm.off else None,
     }
     return [
         {

@@ -101,7 +101,7 @@ class Subject:
         }
 
     def preparer(self, image_root: Path, damage: str, seed: int) -> "Preparer":
-        from r3pp_core.corruption.simulator import CorruptionConfig
+        from r3pp_core.corruption.config import CorruptionConfig
         from r3pp_core.ingest.ocr_store import OcrStore
         from r3pp_core.model.preparation import Preparer
         from r3pp_core.pictures import DecodedPictures
@@ -139,7 +139,7 @@ class Subject:
         pictures = [row.damaged.pixel_values for row in prepared]
         if not _are_same(pictures, self._pictures):
             self._pictures, self._seen = pictures, model.see(batch)
-        return model.generate(batch, max_new_tokens=max_new_tokens, seen=self._seen, off=ARMS[arm].off)
+        return model.generate(batch, max_new_tokens=max_new_tokens, seen=self._seen)
 
 
 def _are_same(pictures: Sequence[Any], others: Sequence[Any]) -> bool:

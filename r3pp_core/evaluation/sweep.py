@@ -172,9 +172,6 @@ def _finished_answers(plan: EvaluationPlan, staging: Path, progress: Progress) -
 
 
 def _check_config(config: EvaluateConfig, subject: Subject) -> None:
-    for level in [*config.levels, *config.ablation_levels]:
-        if not 0 <= level <= 1:
-            raise UsageError(f"damage level {level} is outside 0..1")
     if not any(config.arms_at(level) for level in config.all_levels):
         raise UsageError("nothing to evaluate: name at least one arm and one level")
     for arm in [*config.arms, *config.ablations]:
@@ -204,7 +201,8 @@ Damaged = Callable[[Mapping[str, Any]], Any]
 
 def damaged_picture(image_root: Path, config: EvaluateConfig) -> Damaged:
     """A function that draws a sample's damaged picture again, from the same seed."""
-    from r3pp_core.corruption.simulator import CorruptionConfig, corrupt
+    from r3pp_core.corruption.config import CorruptionConfig
+    from r3pp_core.corruption.simulator import corrupt
     from r3pp_core.ingest.ocr_store import OcrStore
     from r3pp_core.pictures import open_picture, picture_inside
 

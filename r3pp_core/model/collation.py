@@ -48,7 +48,7 @@ class EvidenceBatch:
 class Batch:
     """`labels` hold the answer's ids at their own positions and -100 elsewhere; `has_placeholders`: K in every row.
 
-    `clean`: the same rows as the teacher sees them.
+    `off`: parts of the model that the arm switches off. `clean`: the same rows as the teacher sees them.
     """
 
     row_ids: list[str]
@@ -60,6 +60,7 @@ class Batch:
     pixel_values: "Tensor"  # [P, patch length]
     image_grid_thw: "Tensor"  # [B, 3]
     evidence: EvidenceBatch
+    off: frozenset[str] = frozenset()
     clean: "Batch | None" = None
 
     @property
@@ -177,6 +178,7 @@ def collate_encoded(
         pixel_values=torch.from_numpy(np.concatenate([row.damaged.pixel_values for row in rows])),
         image_grid_thw=torch.tensor([row.damaged.grid_thw for row in rows]),
         evidence=_evidence(rows, config, arm),
+        off=arm.off,
     )
 
 

@@ -87,9 +87,9 @@ class R3Config(BaseModel):
         return not self.uses_evidence and not self.use_latents
 
 
-ALL_OFF = dict.fromkeys(
-    [f"use_{name}" for name in ("words", "prefix", "visual_memory", "latents", "aligner", "gate", "confidence")], False
-)
+# What an arm can switch off in a trained model. The aligner speaks to the gate alone, and the router is off by default.
+PARTS = ("words", "prefix", "visual_memory", "latents", "gate", "confidence")
+ALL_OFF = {f"use_{name}": False for name in (*PARTS, "aligner")}
 
 
 class LossWeights(BaseModel):
@@ -120,7 +120,6 @@ class Arm:
     off: frozenset[str] = frozenset()
 
 
-SWITCHES = ("words", "prefix", "visual_memory", "latents", "gate", "confidence")
 ARMS: dict[str, Arm] = {
     "base": Arm(ocr_text=False, text_evidence=False, image_evidence=False, soft_tokens=False),
     "base_ocr": Arm(text_evidence=False, image_evidence=False, soft_tokens=False),
@@ -130,7 +129,7 @@ ARMS: dict[str, Arm] = {
     "r3-no_image_evidence": Arm(image_evidence=False),
     "r3-no_soft_tokens": Arm(soft_tokens=False),
     "r3-no_evidence": Arm(text_evidence=False, image_evidence=False),
-    **{f"r3-no_{part}": Arm(off=frozenset([part])) for part in SWITCHES},
+    **{f"r3-no_{part}": Arm(off=frozenset([part])) for part in PARTS},
     "r3-shuffled_evidence": Arm(control="shuffled"),
     "r3-oracle_evidence": Arm(control="oracle"),
 }

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from r3pp_core.corruption.simulator import CorruptionConfig, OcrLine, corrupt
+from r3pp_core.corruption.config import CorruptionConfig
+from r3pp_core.corruption.simulator import OcrLine, corrupt
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import R3Config
 from r3pp_core.model.evidence import Floats, Retriever, RowEvidence, refuse_other_sizes

@@ -142,7 +142,7 @@ class R3Model(nn.Module):
             raise R3Error(
                 f"no answer token in the rows {', '.join(batch.row_ids[:3])}; collate them with their answers"
             )
-        made = self.reconstruction(batch.evidence, step)
+        made = self.reconstruction(batch.evidence, step, batch.off)
         logits, targets = self.answer_logits(batch, made)
         ce_sum = losses.cross_entropy_sum(logits, targets)
         zero = ce_sum.new_zeros(())
@@ -174,7 +174,7 @@ class R3Model(nn.Module):
     def answer_logits(self, batch: Batch, made: Reconstructed | None = None) -> tuple[Tensor, Tensor]:
         """Logits [n, V] and targets [n] at the positions that predict an answer token, and only there."""
         if made is None and batch.has_placeholders:
-            made = self.reconstruction(batch.evidence)
+            made = self.reconstruction(batch.evidence, off=batch.off)
         at_answer = torch.zeros_like(batch.labels, dtype=torch.bool)
         at_answer[:, :-1] = batch.labels[:, 1:] != IGNORED
         with self._injected(batch, made), self._autocast():
@@ -188,13 +188,10 @@ class R3Model(nn.Module):
             return self.backbone.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
 
     @torch.inference_mode()
-    def generate(
-        self, batch: Batch, max_new_tokens: int = 32, seen: Any = None, off: frozenset[str] = frozenset()
-    ) -> list[Generated]:
+    def generate(self, batch: Batch, max_new_tokens: int = 32, seen: Any = None) -> list[Generated]:
         """Greedy answers to a left-padded batch without answers, in its order; evaluation mode, then back.
 
-        `seen`: what `see` made of the same pictures, so that they need not be encoded again. `off`: modules that are
-        switched off, see `Reconstruction.forward`.
+        `seen`: what `see` made of the same pictures, so that they need not be encoded again.
         """
         from transformers import GenerationConfig
 
@@ -214,7 +211,7 @@ class R3Model(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            made = self.reconstruction(batch.evidence, off=off)
+            made = self.reconstruction(batch.evidence, off=batch.off)
             inputs = self._inputs(batch, made)
             if seen is not None:
                 del inputs["pixel_values"]

@@ -110,7 +110,7 @@ class Reconstruction(nn.Module):
         """`step`: the rows to align besides, once in a step. Everything is computed in the modules' own dtype.
 
         `off`: parts of a trained model to do without, by the names of `R3Config`'s switches. The tokens of a group are
-        masked, the gate lets everything pass, and confidence is UNKNOWN to the gate and the latents.
+        masked, the gate lets everything pass, and confidence is UNKNOWN to gate, latents and router.
         """
         dtype = next(self.parameters(), self.token_norm).dtype
         evidence, step = in_dtype(evidence, dtype), in_dtype(step, dtype) if step else None
@@ -122,8 +122,10 @@ class Reconstruction(nn.Module):
         if confidence is not None and "confidence" in off:
             confidence = torch.full_like(confidence, UNKNOWN)
         aligned = self.aligner(*hit_means(evidence)) if self.config.use_aligner else None
-        gate = None if "gate" in off else self._gate(scores, confidence, aligned, available)
+        gate = self._gate(scores, confidence, aligned, available)
         router = self._router(scores, confidence, gate)
+        if "gate" in off:
+            gate = None
         tokens, token_mask = self._tokens(evidence, available, gate, confidence, router, off)
         if "confidence" in off:
             confidence = None

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from r3pp_core.corruption.levels import require_levels
+from r3pp_core.corruption.levels import LEVELS, require_levels
 
 DEVICE = r"^(cpu|cuda(:\d+)?)$"
 
@@ -45,7 +45,7 @@ class QualityConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows_per_dataset: int = Field(40, ge=1, description="questions of each data set, spread over its pictures")
-    levels: list[float] = Field([0.0, 0.2, 0.4, 0.6, 0.8], min_length=1, description="damage levels in 0..1")
+    levels: list[float] = Field(LEVELS, min_length=1, description="damage levels in 0..1")
     max_query_chars: int = Field(1000, ge=1, description="text queries are cut here, as the model's are")
     seed: int = Field(0, ge=0, description="seed of the damage")
 

@@ -153,7 +153,8 @@ def _queries(
     rows: Sequence[Mapping[str, Any]], facts: Facts | None, image_root: Path, config: QualityConfig, progress: Progress
 ) -> tuple[list[Query], int]:
     """Every row at every level, levels in turn, and how many rows have no picture that opens."""
-    from r3pp_core.corruption.simulator import CorruptionConfig, corrupt
+    from r3pp_core.corruption.config import CorruptionConfig
+    from r3pp_core.corruption.simulator import corrupt
     from r3pp_core.ingest.ocr_store import OcrStore
     from r3pp_core.pictures import PictureError, open_picture, picture_inside
 

@@ -165,6 +165,28 @@ def test_what_was_replaced_since_is_said_and_is_no_damage(root, capsys):
     assert "0 damaged; 3 inputs are no longer in the workspace (replaced or removed since" in told
 
 
+def test_a_copy_without_an_input_is_not_whole(root, capsys):
+    shutil.rmtree(root / "indices" / "text")
+    assert main(["verify", str(root / "results" / "r3")]) == 0
+    assert main(["verify", str(root / "results" / "r3"), "--whole"]) == 1
+    assert "0 damaged; 1 inputs are no longer" in capsys.readouterr().out
+
+
+def test_a_manifest_that_was_edited_to_fit_another_file_does_not_verify(root, capsys):
+    unified = root / "data" / "unified"
+    (unified / "train.jsonl").write_text("another")
+    manifest = unified / "train.manifest.json"
+    edited = json.loads(manifest.read_text())
+    edited["files"]["train.jsonl"]["sha256"] = hash_file(unified / "train.jsonl")
+    manifest.write_text(json.dumps(edited))
+    (root / "models" / "somebody").mkdir()
+    (root / "models" / "somebody" / "manifest.json").write_text('{"version": 1}')
+    assert main(["verify", str(root / "results" / "r3")]) == 1
+    told = capsys.readouterr().out
+    assert f"{manifest} was edited" in told
+    assert "somebody" not in told
+
+
 def test_an_input_whose_manifest_is_torn_does_not_verify(root, capsys):
     index = root / "indices" / "text" / "manifest.json"
     index.write_text(index.read_text()[:100])

@@ -1,10 +1,12 @@
-"""`make screenshots`: the pictures in README and the report in docs, taken from a finished `make demo`."""
+"""`make screenshots`: the pictures in README and docs, and the report in docs, from a finished `make demo`."""
 
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from selenium.webdriver.remote.webdriver import WebDriver
 
 from r3pp_assets.demo import workspace_root
 from r3pp_core.workspace import Workspace
@@ -15,10 +17,23 @@ from test_ui import LINEAGE, open_page
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 SETTLE_S = 6  # animations and graph layout
+WIDE, HIGH = (1900, 1250), (1500, 1100)
+JOB = "/locations/r3pp/jobs/train/launchpad"
+# name: address, what the page has to show, its size
+PAGES: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]] = {
+    "lineage": (LINEAGE, ("champion", "report"), WIDE),
+    "evaluation": ("/assets/evaluation/r3?view=overview", ("scores",), HIGH),
+    "launchpad": (JOB, ("Launch Run",), HIGH),
+    "training": ("/assets/checkpoint/r3?view=overview", ("recipe", "loss_curve"), HIGH),
+    "gate": ("/assets/report?view=checks", ("no_regression", "robustness_above_base"), HIGH),
+    "champion": ("/assets/champion?view=overview", ("card", "model_hash"), HIGH),
+    "automation": ("/automation", ("weekly_retraining", "retraining_on_change"), HIGH),
+    "runs": ("/runs", ("Success",), HIGH),
+}
 
 
-def take(browser, name: str, width: int, height: int) -> None:
-    browser.set_window_size(width, height)
+def take(browser: WebDriver, name: str, size: tuple[int, int]) -> None:
+    browser.set_window_size(*size)
     time.sleep(SETTLE_S)
     browser.save_screenshot(str(IMAGES / f"{name}.png"))
 
@@ -28,15 +43,14 @@ def main(root: Path) -> None:
     process, address = start_ui(root)
     browser = open_browser(Path(tempfile.mkdtemp()))
     try:
-        browser.set_window_size(1900, 1250)
-        open_page(browser, address + LINEAGE, "champion", "report")
-        take(browser, "lineage", 1900, 1250)
-        open_page(browser, f"{address}/assets/evaluation/r3?view=overview", "scores")
-        take(browser, "evaluation", 1500, 1000)
+        for name, (path, texts, size) in PAGES.items():
+            browser.set_window_size(*size)
+            open_page(browser, address + path, *texts)
+            take(browser, name, size)
         report = Workspace(root).results_dir("report") / "report.html"
         shutil.copyfile(report, IMAGES.parent / "sample-report.html")
         browser.get(report.as_uri())
-        take(browser, "report", 1150, 1500)
+        take(browser, "report", (1150, 1500))
     finally:
         browser.quit()
         stop_ui(process)

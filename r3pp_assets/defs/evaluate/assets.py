@@ -191,7 +191,7 @@ def evaluation_r3(
     workspace: WorkspaceResource,
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
-    """The trained R3 model with evidence at every damage level, and without each kind of evidence."""
+    """The trained R3 model with evidence at every damage level, and without each kind of evidence and each part."""
     with user_errors() as started:
         paths = workspace.paths
         subject = load_r3(paths, paths.model_dir("r3"))

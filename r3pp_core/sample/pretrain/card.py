@@ -37,8 +37,9 @@ def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) ->
             *_data(config.num_groups),
             "## Recipe",
             "",
-            f"`{COMMAND}`: first weights that look back and match, a lesson of lists, then "
-            f"pages shown as {', '.join(config.modes)} in turn, up to 24 questions a page. {last['step']} steps in "
+            f"`{COMMAND}`: first weights that look back and match, lessons of lists, of pictures of "
+            "words and of names and values, a lesson of naming for the vision tower, then pages shown as "
+            f"{', '.join(config.modes)} in turn, up to 24 questions a page. {last['step']} steps in "
             f"{last.get('seconds', 0) / 60:.0f} minutes. What was tried is in docs/experiments.md.",
             "",
             *_recipe(config),

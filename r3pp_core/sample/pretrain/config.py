@@ -22,21 +22,21 @@ class PretrainConfig(BaseModel):
         default=900, ge=0, description="steps of lists, a third of pictures of words, before any page"
     )
     lookup_steps: int = Field(
-        default=2100, ge=0, description="the first of `steps`: names and values of text, as before"
+        default=2100, ge=0, description="the first of `steps`: names and values of text, and a sixth pictures of words"
     )
     steps: int = Field(default=6000, ge=0, description="steps over pages")
-    naming_steps: int = Field(default=800, ge=0, description="steps of naming things in pictures, after those")
+    naming_steps: int = Field(default=800, ge=0, description="steps of naming things in pictures, after the lookups")
     naming_pages: int = Field(default=32, ge=1, description="pages a step of naming")
     naming_lr: float = Field(default=1.5e-3, gt=0, description="peak learning rate of naming")
     naming_weight: float = Field(default=20.0, ge=0, description="of naming beside the questions about pages")
     pages: int = Field(default=4, ge=1, description="pages a step; each is asked up to 24 questions at once")
-    look_pages: int = Field(default=8, ge=1, description="pages a step of `look`, whose context is short")
+    look_pages: int = Field(default=8, ge=1, description="pages a step of `look` and `words`, whose context is short")
     modes: tuple[Literal["text", "look", "both", "evidence"], ...] = Field(
         default=("text", "look", "evidence", "look", "both"),
-        description="what is shown after those, step after step in turn",
+        description="what is shown after the naming, step after step in turn",
     )
     lr: float = Field(default=6e-4, gt=0, description="peak learning rate")
-    weight_decay: float = Field(default=0.05, ge=0, description="on matrices only")
+    weight_decay: float = Field(default=0.05, ge=0, description="on matrices only; in naming on all")
     hold: float = Field(default=0.55, gt=0, le=1, description="share of the steps before the learning rate falls")
     save_every: int = Field(default=500, ge=1, description="steps between checkpoints")
     eval_every: int = Field(default=1500, ge=1, description="steps between looks at held-out pages")

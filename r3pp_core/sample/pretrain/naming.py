@@ -1,7 +1,7 @@
 """Pictures of words: what the vision tower is to give for each cell of a page, and its own lesson in giving it.
 
 The aim is a sum of embeddings, of the words for shape, colour, place and state of what stands in the cell. The language
-model learns first to look things up in such sums themselves (`look at words`), which takes it some hundred steps; then
+model learns first to look things up in such sums themselves (`words`), which takes it some hundred steps; then
 the tower alone learns to give them, and it goes on naming for as long as it sees pages. Without any of this, which of
 three tabs is selected was still guessed after 4,000 steps of questions; and a tower that could name things, beside a
 language model that had only learned from text, forgot it again within a thousand (docs/experiments.md).

@@ -248,9 +248,8 @@ class _Run:
         self.given = output.pooler_output
 
     def _naming_loss(self, batch: "Packed") -> "Tensor | float":
-        """Of what the vision tower gave when the batch was last looked at; 0 where it saw nothing."""
-        given, self.given = self.given, None
-        return 0.0 if given is None or batch.cells is None else self.words.distance(given, batch.cells)
+        """Of what the vision tower gave when `_loss` was last called, for this batch; 0 where it saw nothing."""
+        return 0.0 if self.given is None or batch.cells is None else self.words.distance(self.given, batch.cells)
 
     def _loss(self, batch: "Packed", *, as_words: bool = False) -> tuple["Tensor", list[bool]]:
         """Mean cross-entropy over answer tokens, and for each question whether all of its tokens are likeliest.
@@ -260,6 +259,7 @@ class _Run:
         import torch
         from torch.nn.functional import cross_entropy
 
+        self.given = None
         if as_words:
             is_image = batch.input_ids == self.model.config.image_token_id
             embedded = self.model.get_input_embeddings()(batch.input_ids)

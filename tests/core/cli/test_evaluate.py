@@ -7,9 +7,9 @@ from small_world import write_r3, write_world_with_r3
 
 from r3pp_core.evaluation.reporting import read_results
 from r3pp_core.jsonl import read_jsonl, write_jsonl
-from r3pp_core.model.config import ALL_OFF
+from r3pp_core.model.config import ALL_OFF, PARTS
 
-ABLATIONS = {"no_text_evidence", "no_image_evidence", "no_soft_tokens", "no_evidence"}
+ABLATIONS = {"no_text_evidence", "no_image_evidence", "no_soft_tokens", "no_evidence", *(f"no_{one}" for one in PARTS)}
 CONTROLS = {"shuffled_evidence", "oracle_evidence"}
 
 
@@ -40,8 +40,8 @@ def test_every_ablation_is_asked_at_both_ends_without_being_named_and_the_number
     ablated = {f"r3-{name}": ["0", "0.8"] for name in ABLATIONS | CONTROLS}
     assert arms_of(world, "plain/report") == {"r3": levels, "base": levels, "base_ocr": levels} | ablated
     first, *lines = said.out.splitlines()
-    assert first.endswith("] evaluate: 2 rows, 54 answers (34 by r3, 20 by base)")
-    assert any("] evaluation/r3: 34 answers, about " in line for line in lines)
+    assert first.endswith("] evaluate: 2 rows, 78 answers (58 by r3, 20 by base)")
+    assert any("] evaluation/r3: 58 answers, about " in line for line in lines)
     assert lines[-1].endswith("] report: plain/report/report.html")
     assert (world / "plain/report/report.html").is_file()
     again = evaluate("--out_dir plain")

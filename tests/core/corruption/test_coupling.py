@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from r3pp_core.corruption.config import CorruptionConfig
 from r3pp_core.corruption.coupling import LEGIBILITY, couple, error_rates
 from r3pp_core.corruption.draws import generator
 from r3pp_core.corruption.image import measure
-from r3pp_core.corruption.simulator import CorruptionConfig, OcrLine, corrupt
+from r3pp_core.corruption.simulator import OcrLine, corrupt
 from r3pp_core.corruption.words import DamagedText
 
 SIZE = (200, 100)

@@ -3,8 +3,8 @@
 import pytest
 from PIL import ImageChops
 
+from r3pp_core.corruption.config import CorruptionConfig
 from r3pp_core.corruption.preview import CELL_PX, GAP_PX, HEADER_PX, LABEL_WIDTH_PX, contact_sheet
-from r3pp_core.corruption.simulator import CorruptionConfig
 from r3pp_core.errors import UsageError
 
 

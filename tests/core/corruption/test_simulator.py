@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from r3pp_core.corruption.config import IMAGE_NAMES, TEXT_NAMES
+from r3pp_core.corruption.config import IMAGE_NAMES, TEXT_NAMES, CorruptionConfig
 from r3pp_core.corruption.image import IMAGE_OPERATORS
-from r3pp_core.corruption.simulator import CorruptionConfig, corrupt, corrupt_text, operators_for
+from r3pp_core.corruption.simulator import corrupt, corrupt_text, operators_for
 from r3pp_core.corruption.text import TEXT_OPERATORS
 from r3pp_core.errors import UsageError
 
@@ -88,7 +88,8 @@ def test_another_row_visit_or_seed_gives_other_damage(change, page):
 def test_another_process_draws_the_same_damage():
     script = """
 import orjson
-from r3pp_core.corruption.simulator import CorruptionConfig, corrupt
+from r3pp_core.corruption.config import CorruptionConfig
+from r3pp_core.corruption.simulator import corrupt
 found = [corrupt(None, (), "one two three four five six", 0.9, 0.6, CorruptionConfig(), f"r{i}", i) for i in range(8)]
 print(orjson.dumps([[r.pseudo_text, r.operators] for r in found]).decode())
 """

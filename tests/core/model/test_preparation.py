@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from r3pp_core.corruption.simulator import CorruptionConfig
+from r3pp_core.corruption.config import CorruptionConfig
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import R3Config
 from r3pp_core.model.evidence import Retriever

@@ -1,11 +1,13 @@
 """Parts of a trained model that are switched off: what remains is what the model would be without them."""
 
+from dataclasses import replace
+
 import pytest
 import torch  # noqa: TID253 - what is tested here is torch
 from prepared_rows import prepared_row
 
 from r3pp_core.model.collation import collate
-from r3pp_core.model.config import ARMS, SWITCHES
+from r3pp_core.model.config import ARMS, PARTS
 
 HITS = ((3, 3), (0, 2), (3, 0))
 
@@ -73,8 +75,15 @@ def test_without_words_the_prompt_holds_no_evidence_and_the_tokens_stay(model, b
 
 
 def test_each_part_has_an_arm_and_an_answer_says_what_was_on(model, batch):
-    assert {part for arm in ARMS.values() for part in arm.off} == set(SWITCHES)
-    answers = model.generate(batch, max_new_tokens=2, off=ARMS["r3-no_gate"].off)
+    assert {part for arm in ARMS.values() for part in arm.off} == set(PARTS)
+    answers = model.generate(replace(batch, off=ARMS["r3-no_gate"].off), max_new_tokens=2)
     assert [(answer.gate, answer.confidence is None) for answer in answers] == [(None, False)] * len(HITS)
-    answers = model.generate(batch, max_new_tokens=2, off=ARMS["r3-no_confidence"].off)
+    answers = model.generate(replace(batch, off=ARMS["r3-no_confidence"].off), max_new_tokens=2)
     assert [(answer.gate is None, answer.confidence) for answer in answers] == [(False, None)] * len(HITS)
+
+
+def test_a_router_works_without_the_gate_whose_entropy_it_reads(new_model, batch):
+    model = new_model(use_router=True)
+    whole, without = made(model, batch), made(model, batch, "gate")
+    assert without.gate is None
+    assert torch.equal(without.router, whole.router)

@@ -14,7 +14,7 @@ from r3pp_core.sample.pretrain.train import pretrain
 SHORT = PretrainConfig(
     steps=6,
     num_groups=5,
-    list_steps=2,
+    list_steps=3,
     lookup_steps=2,
     naming_steps=2,
     naming_pages=4,
@@ -84,8 +84,12 @@ def test_pictures_of_words_are_read_without_a_look_at_the_pixels(whole):
     with torch.inference_mode():
         loss, with_blank, without_words = (float(run._loss(one, as_words=True)[0]) for one in (batch, blank, wordless))
         seen, seen_blank = float(run._loss(batch)[0]), float(run._loss(blank)[0])
+        named = float(run._naming_loss(blank))
+        run._loss(batch, as_words=True)
     assert loss == with_blank != without_words
     assert seen != seen_blank
+    assert named > 0
+    assert run._naming_loss(batch) == 0, "the vision tower gave nothing for it"
 
 
 def test_the_backbone_is_small(whole):
@@ -167,5 +171,5 @@ def test_the_card_tells_how_it_was_made_and_what_it_can_do(whole):
     card = backbone_card(whole, SHORT, parameters)
     assert "A Qwen3-VL of 2." in card
     assert f"| {SHORT.steps} | " in card
-    assert "- `list_steps`: 2" in card
+    assert "- `list_steps`: 3" in card
     assert "| both | " in card
