@@ -24,6 +24,10 @@ TICKS = """
 query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) { __typename
   ... on Sensor { sensorState { ticks(limit: 200) { status timestamp skipReason } } } } }
 """
+FAILURES = """
+query ($run: ID!) { runOrError(runId: $run) { ... on Run { eventConnection { events { __typename
+  ... on ExecutionStepFailureEvent { error { message causes { message } } } } } } } }
+"""
 CODE = {"repositoryLocationName": "r3pp", "repositoryName": "__repository__"}
 
 
@@ -63,6 +67,12 @@ class DrivenUi:
 
     def status(self, run: str) -> str:
         return next(found["status"] for found in self.runs() if found["runId"] == run)
+
+    def errors(self, run: str) -> list[str]:
+        """What its failed steps said."""
+        events = self.ask(FAILURES, run=run)["runOrError"]["eventConnection"]["events"]
+        found = [event["error"] for event in events if event["__typename"] == "ExecutionStepFailureEvent"]
+        return ["\n".join([error["message"], *(one["message"] for one in error["causes"])]) for error in found]
 
     def turn_on(self, sensor: str) -> None:
         found = self.ask(TURN_ON, selector={**CODE, "sensorName": sensor})["startSensor"]

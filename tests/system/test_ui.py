@@ -9,6 +9,7 @@ from conftest import ANY_MODEL_PASSES
 from driven_ui import DrivenUi
 from selenium.webdriver.common.keys import Keys
 
+from r3pp_core.provenance import damages, find
 from r3pp_core.workspace import Workspace
 
 pytestmark = pytest.mark.system
@@ -145,6 +146,19 @@ def test_a_blocked_gate_shows_its_reason_and_the_champion_is_not_made(browser, u
         "whose lower bound has to be above",
     )
     open_page(browser, f"{ui}/runs/{run}", "Failure", "champion")
+
+
+def test_of_two_runs_at_once_the_second_waits_or_says_who_is_writing(ui, demo):
+    driven, raw = DrivenUi(ui), Workspace(demo.root).raw_dir("chartqa")
+    before = find(raw).manifest.content_hash
+    config = {"raw__chartqa": {"config": {"force": True}}}
+    runs = [driven.launch("ingest", ["raw/chartqa"], config) for _ in range(2)]
+    driven.wait_for(lambda: all(driven.status(run) in ("SUCCESS", "FAILURE") for run in runs), "end of both")
+    failed = [run for run in runs if driven.status(run) == "FAILURE"]
+    assert len(failed) < 2
+    assert all("another process (pid" in "".join(driven.errors(run)) for run in failed)
+    assert find(raw).manifest.content_hash == before
+    assert damages(find(raw)) == []
 
 
 def terminate(browser, run_page: str) -> None:
