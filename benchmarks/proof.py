@@ -24,6 +24,7 @@ from r3pp_core.evaluation.comparison import R3
 from r3pp_core.evaluation.grouping import level_key
 from r3pp_core.evaluation.recovery import CONTROL, recovery_rows, recovery_text
 from r3pp_core.evaluation.reporting import read_results
+from r3pp_core.evaluation.text_table import signed_interval
 from r3pp_core.model.config import ARMS
 from r3pp_core.recipes.control import control_name
 from r3pp_core.workspace import Workspace
@@ -78,6 +79,7 @@ def main() -> None:
         results = prove(Workspace(args.root.resolve()), args.recipe, args.split, seed, args.out.resolve() / str(seed))
         say(recovery_text(results))
         say(ablation_lines(results))
+        say(confidence_lines(results))
         found.append(results)
     say(f"\nover seeds {args.seeds}: mean (standard deviation)")
     for number, (name, _) in enumerate(recovery_rows(found[0]["recovery"])):
@@ -91,15 +93,31 @@ def main() -> None:
 
 
 def ablation_lines(results: dict[str, Any]) -> str:
-    """The mean over data sets of each arm at the highest level."""
-    lines = []
+    """The mean over data sets of each arm at the highest level, and what R3 has above it on each."""
+    lines, level = [], level_key(LEVEL)
     for arm in (R3, CONTROL, "base_ocr", *ABLATIONS):
         scores = [
-            arms[arm][level_key(LEVEL)]["metrics"][results["primary"][dataset]]["mean"]
+            arms[arm][level]["metrics"][results["primary"][dataset]]["mean"]
             for dataset, arms in results["results"].items()
         ]
-        lines.append(f"  {arm} at {LEVEL}: {100 * statistics.mean(scores):.1f}")
+        above = [
+            f"{dataset} {signed_interval(of_arms[key][level])}"
+            for dataset, of_arms in results["differences"].items()
+            if (key := f"{R3} - {arm}") in of_arms
+        ]
+        said = f"; R3 has {', '.join(above)} points more" if above else ""
+        lines.append(f"  {arm} at {LEVEL}: {100 * statistics.mean(scores):.1f}{said}")
     return "\n".join(lines)
+
+
+def confidence_lines(results: dict[str, Any]) -> str:
+    """What R3 states and what is true, on average at each level, and how the two go together inside it."""
+    return "\n".join(
+        f"  {kind} at {level}: stated {found['stated']:.2f}, true {found['true']:.2f}, correlation "
+        + ("-" if found["correlation"] is None else f"{found['correlation']:.2f}")
+        for kind, by in results["confidence"].items()
+        for level, found in by["levels"].items()
+    )
 
 
 if __name__ == "__main__":
