@@ -23,7 +23,8 @@ QWEN3_VL_8B = HubModel("Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748c
 class Profile:
     """`hub_models` is None where the models that come with the package stand in for the real ones.
 
-    `heading` says above every score what it does not prove.
+    `ablates_parts`: evaluations also ask the trained model without each of its parts. `heading` says above every score
+    what it does not prove.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Profile:
     recipe: str
     rows_per_dataset: int
     ablation_levels: list[float]
+    ablates_parts: bool
     max_new_tokens: int
     heading: str | None
 
@@ -45,9 +47,16 @@ SOURCE_HEADING = (
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("sample", None, "sample", 300, [0.8], 8, SAMPLE_HEADING),
+        Profile("sample", None, "sample", 300, [0.8], False, 8, SAMPLE_HEADING),
         Profile(
-            "smoke", None, "smoke", 12, [0.8], 8, "smoke test: a few steps and rows, so that the scores say nothing"
+            "smoke",
+            None,
+            "smoke",
+            12,
+            [0.8],
+            False,
+            8,
+            "smoke test: a few steps and rows, so that the scores say nothing",
         ),
         Profile(
             "full",
@@ -55,6 +64,7 @@ PROFILES = {
             "qwen3vl_8b_lora",
             500,
             [0.0, 0.8],
+            True,
             32,
             None,
         ),

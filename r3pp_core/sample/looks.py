@@ -22,6 +22,7 @@ TABS: dict[str, tuple[str, str, str]] = {
     "weather": ("Today", "Week", "Radar"),
 }
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+TOP_BAR, HEADER = "What color is the top bar of the app?", "What color is the header?"
 _THINGS = {"product": "products", "place": "places", "shop": "shops", "app": "apps", "town": "towns"}
 
 
@@ -34,7 +35,7 @@ def questions_about_looks(rng: random.Random, picture: Picture) -> list[Ask]:
     found = _about_icons(rng, icon_order(picture))
     if picture.kind == "screen":
         return found + _about_screen(picture)
-    return [*found, ("What color is the header?", (picture.colour,))]
+    return [*found, (HEADER, (picture.colour,))]
 
 
 def icon_order(picture: Picture) -> list[Row]:
@@ -58,7 +59,7 @@ def _about_icons(rng: random.Random, rows: list[Row]) -> list[Ask]:
 
 def _about_screen(picture: Picture) -> list[Ask]:
     found: list[Ask] = [
-        ("What color is the top bar of the app?", (picture.colour,)),
+        (TOP_BAR, (picture.colour,)),
         ("Is the first, second or third tab selected?", (ORDINALS[picture.tab],)),
     ]
     if picture.layout == "settings":

@@ -191,11 +191,13 @@ def evaluation_r3(
     workspace: WorkspaceResource,
     launcher: LauncherResource,
 ) -> dg.MaterializeResult:
-    """The trained R3 model with evidence at every damage level, and without each kind of evidence and each part."""
+    """The trained R3 model with evidence at every damage level, and without each kind of evidence (full: and part)."""
+    from r3pp_core.model.config import ARMS
+
     with user_errors() as started:
-        paths = workspace.paths
+        paths, settings = workspace.paths, workspace.settings
         subject = load_r3(paths, paths.model_dir("r3"))
-        ablations = [arm for arm in subject.arms if arm != "r3"]
+        ablations = [arm for arm in subject.arms if arm != "r3" and (settings.ablates_parts or not ARMS[arm].off)]
         folder = paths.results_dir("r3")
         result = run_evaluation(context, workspace, launcher, config, started, subject, folder, ["r3"], ablations)
         ask_champion_too(context, workspace, launcher, config, folder)

@@ -14,16 +14,17 @@ COMMAND = "python -m r3pp_core.sample.pretrain --out_dir build/pretrain --pack"
 def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) -> str:
     """Markdown: what it is, what it learned from, how it came along and what it can do on worlds it never saw."""
     lines = _lines(out_dir / LOG)
+    modes = list(dict.fromkeys(config.modes))
     evaluated = list({line["step"]: line for line in lines if "held_out" in line}.values())
     last = evaluated[-1]
     curve = [
-        f"| {line['step']} | {' | '.join(_percent(_mean(line['held_out'].get(mode, {}))) for mode in config.modes)} |"
+        f"| {line['step']} | {' | '.join(_percent(_mean(line['held_out'].get(mode, {}))) for mode in modes)} |"
         for line in evaluated
     ]
     kinds = sorted({kind for found in last["held_out"].values() for kind in found})
     table = [
         f"| {mode} | {' | '.join(_percent(last['held_out'].get(mode, {}).get(kind)) for kind in kinds)} |"
-        for mode in config.modes
+        for mode in modes
     ]
     return "\n".join(
         [
@@ -48,8 +49,8 @@ def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) ->
             "",
             "Percent of answers whose every token is the likeliest one, mean of the kinds of questions:",
             "",
-            f"| step | {' | '.join(config.modes)} |",
-            "|---|" + "---|" * len(config.modes),
+            f"| step | {' | '.join(modes)} |",
+            "|---|" + "---|" * len(modes),
             *curve,
             "",
             "and by kind at the end:",

@@ -24,7 +24,7 @@ class PretrainConfig(BaseModel):
     lookup_steps: int = Field(
         default=2100, ge=0, description="the first of `steps`: names and values of text, and a sixth pictures of words"
     )
-    steps: int = Field(default=6000, ge=0, description="steps over pages")
+    steps: int = Field(default=8100, ge=0, description="steps over pages")
     naming_steps: int = Field(default=800, ge=0, description="steps of naming things in pictures, after the lookups")
     naming_pages: int = Field(default=32, ge=1, description="pages a step of naming")
     naming_lr: float = Field(default=1.5e-3, gt=0, description="peak learning rate of naming")
@@ -32,7 +32,7 @@ class PretrainConfig(BaseModel):
     pages: int = Field(default=4, ge=1, description="pages a step; each is asked up to 24 questions at once")
     look_pages: int = Field(default=8, ge=1, description="pages a step of `look` and `words`, whose context is short")
     modes: tuple[Literal["text", "look", "both", "evidence"], ...] = Field(
-        default=("text", "look", "evidence", "look", "both"),
+        default=("text", "evidence", "look", "both"),
         description="what is shown after the naming, step after step in turn",
     )
     lr: float = Field(default=6e-4, gt=0, description="peak learning rate")

@@ -14,7 +14,7 @@ from r3pp_core.corruption.text import LOOK_ALIKES
 from r3pp_core.datasets.registry import DATASETS as SPECS
 from r3pp_core.model.config import PromptConfig
 from r3pp_core.model.prompt import context_blocks
-from r3pp_core.sample.looks import questions_about_looks
+from r3pp_core.sample.looks import HEADER, TOP_BAR, questions_about_looks
 from r3pp_core.sample.plan import Picture
 from r3pp_core.sample.pretrain.other_worlds import Group
 from r3pp_core.sample.pretrain.things import Thing
@@ -89,6 +89,8 @@ def _questions(rng: random.Random, picture: Picture, mode: str, said: str, *, is
     pools = every_question(rng, picture, {fact.fact_id for fact in picture.facts})
     if mode in ALONE:
         found = _about_looks(rng, picture)
+        if mode == "words":  # in which no word stands for what fills the top of the page
+            found = [question for question in found if question.text not in (HEADER, TOP_BAR)]
     else:
         facts = {fact.fact_id: fact for fact in picture.facts}
 

@@ -125,8 +125,7 @@ def _set_embeddings(embeddings: "Tensor", tokenizer: Any, identity: "Tensor", no
     embeddings.copy_(IDENTITY_STD * normal(size, len(identity)) @ identity + OTHER_STD * normal(*embeddings.shape))
     embeddings[:, : NUMBER + 1] = 0
     embeddings[:, COMMON] = COMMON_SIZE
-    marked = [*first_words(), *ORDINALS, *(f" {word}" for word in ORDINALS)]
-    words = tokenizer(marked, add_special_tokens=False)["input_ids"]
+    words = tokenizer([*first_words(), *ORDINALS], add_special_tokens=False)["input_ids"]
     embeddings[[ids[0] for ids in words], FIRST_WORD] = MARK_SIZE
     numbers = [i for i in range(len(tokenizer)) if tokenizer.decode([i]).strip().isdigit()]
     embeddings[numbers, NUMBER] = MARK_SIZE

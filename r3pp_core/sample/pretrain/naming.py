@@ -80,11 +80,13 @@ class Words:
 
     def distance(self, given: "Tensor", cells: "Tensor") -> "Tensor":
         """Mean square of what `given` [cells, hidden] lacks of the words, or has too much of them; what else it holds
-        is free."""
+        is free, and so are cells of which nothing is known (`packing.NOT_KNOWN`)."""
         import torch
 
+        is_known = cells[:, :1] >= 0
         basis = torch.linalg.qr(self.embeddings.T)[0]
-        return ((given - self.pictured(cells)) @ basis).square().mean()
+        lacking = ((given - self.pictured(cells)) @ basis) * is_known
+        return lacking.square().sum() / (is_known.sum() * basis.shape[1]).clamp_min(1)
 
 
 class Namer:

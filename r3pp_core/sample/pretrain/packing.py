@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PADDING = -1
+NOT_KNOWN = -1.0  # of the cells of a page of which nothing is said
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Packed:
     asked_of: "Tensor"  # [B, T]
     pixel_values: "Tensor | None"  # [P, patch length]
     image_grid_thw: "Tensor | None"  # [pictures, 3]
-    cells: "Tensor | None"  # [image tokens of the batch, words] 1 where a word describes what stands there
+    cells: "Tensor | None"  # [image tokens of the batch, words] 1 where a word describes what stands there, NOT_KNOWN
     kinds: list[str]
 
 
@@ -72,6 +73,9 @@ def pack(examples: Sequence[Example], tokenizer: Any, image_processor: Any) -> P
 
     shown = [one.things for one in examples if one.png is not None]
     cells = [words_in_cells(things, *size) for things, size in zip(shown, sizes, strict=True)]
+    for things, of_page in zip(shown, cells, strict=True):
+        if not things:
+            of_page[:] = NOT_KNOWN
     ids = padded([row.ids for row in rows], tokenizer.pad_token_id)
     segments = padded([row.segments for row in rows], PADDING)
     positions = np.stack([np.pad(row.positions, ((0, 0), (0, length - len(row.ids)))) for row in rows], axis=1)

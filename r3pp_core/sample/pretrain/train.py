@@ -146,7 +146,7 @@ class _Run:
         from r3pp_core.sample.pretrain.lists import list_example
         from r3pp_core.sample.pretrain.packing import pack
 
-        began, right = time.monotonic(), dict[str, float]()
+        began, right, losses = time.monotonic(), dict[str, float](), dict[str, float]()
         batches = self._batches()
         for step in range(self.lists_done, self.config.list_steps):
             as_words = step % WORDS_EVERY == WORDS_EVERY - 1
@@ -158,11 +158,13 @@ class _Run:
                 batch = pack(lists, self.tokenizer, self.image_processor)
             loss, answers = self._loss(batch, as_words=as_words)
             self._update(loss, self.config.lr * min(1, (step + 1) / _WARM_UP_STEPS))
+            shown, value = "words" if as_words else "lists", loss.item()
+            losses[shown] = losses.get(shown, value) + 0.05 * (value - losses.get(shown, value))
             for kind, answer in zip(batch.kinds, answers, strict=True):
                 right[kind] = right.get(kind, answer) + 0.01 * (answer - right.get(kind, answer))
             self.lists_done = step + 1
             if self.lists_done % _LOG_EVERY == 0:
-                self._log({"list": self.lists_done, "loss": round(loss.item(), 3), "right": _rounded(right)})
+                self._log({"list": self.lists_done, "loss": _rounded(losses), "right": _rounded(right)})
         self.seconds += time.monotonic() - began
         self._save_state()
 
@@ -199,7 +201,9 @@ class _Run:
             loss, right = self._loss(batch, as_words=mode == "words")
             naming = self._naming_loss(batch)
             self._update(loss + self.config.naming_weight * naming, self._lr(step))
-            for name, value in {"loss": loss.item(), "right": sum(right) / len(right)}.items():
+            found = {"loss": loss.item(), "right": sum(right) / len(right)}
+            found |= {"naming": float(naming)} if self.given is not None else {}
+            for name, value in found.items():
                 means[mode][name] = means[mode].get(name, value) + 0.05 * (value - means[mode].get(name, value))
             self.step = step + 1
             if self.step % _LOG_EVERY == 0:
@@ -377,4 +381,4 @@ def tokenizer_texts(seed: int) -> list[str]:
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in values.items()}
+    return {name: round(value, 4) for name, value in values.items()}

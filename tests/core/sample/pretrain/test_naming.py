@@ -4,6 +4,7 @@ import pytest
 
 from r3pp_core.sample.pretrain.first_weights import COMMON, COMMON_SIZE
 from r3pp_core.sample.pretrain.naming import Words
+from r3pp_core.sample.pretrain.packing import NOT_KNOWN
 from r3pp_core.sample.pretrain.things import WORDS, Thing, words_in_cells
 
 THINGS = [Thing(("red", "circle", "first"), 0.1, 0.2), Thing(("blue",), 0.999, 0.999), Thing(("second",), 1.0, 1.0)]
@@ -46,6 +47,9 @@ def test_only_what_words_need_counts_as_distance(words, cells):
     basis = torch.linalg.qr(words.embeddings.T)[0]
     other = torch.randn(6, pictured.shape[1], generator=torch.Generator().manual_seed(0))
     assert float(words.distance(pictured + other - other @ basis @ basis.T, cells)) == pytest.approx(0, abs=1e-6)
+    unknown = torch.where(torch.arange(6)[:, None] == 1, torch.tensor(NOT_KNOWN), cells)
+    unknown_given = pictured + 5 * (torch.arange(6)[:, None] == 1)
+    assert float(words.distance(unknown_given, unknown)) == pytest.approx(0, abs=1e-9)
     lacking = cells.clone()
     lacking[0, WORDS.index("red")] = 0
     assert float(words.distance(words.pictured(lacking), cells)) > 1e-3

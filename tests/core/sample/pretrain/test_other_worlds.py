@@ -6,13 +6,15 @@ import pytest
 
 from r3pp_core.sample.config import SampleConfig
 from r3pp_core.sample.drawings import draw
-from r3pp_core.sample.plan import build_plan
+from r3pp_core.sample.looks import ORDINALS
+from r3pp_core.sample.plan import COLOURS, ICONS, build_plan
 from r3pp_core.sample.pretrain import train
 from r3pp_core.sample.pretrain.config import PretrainConfig
 from r3pp_core.sample.pretrain.examples import ALONE, MODES, Example, make_example
 from r3pp_core.sample.pretrain.lists import list_example
 from r3pp_core.sample.pretrain.other_worlds import build_group, sample_names
 from r3pp_core.sample.pretrain.printed import in_reading_order, printed_lines
+from r3pp_core.sample.pretrain.things import things_on
 
 
 def test_no_name_of_the_sample_occurs_in_another_world():
@@ -108,6 +110,21 @@ def test_what_is_asked_stands_in_what_is_shown(mode):
                 shown = " ".join(example.context).replace(" ", "").lower()
                 assert asked.answer.split()[0].lower() in shown
     assert num_asked > 50
+
+
+def test_a_picture_of_words_holds_every_word_that_it_is_asked_for():
+    rng, num_asked = random.Random(4), 0
+    for number in range(3):
+        group = build_group(1, number)
+        for page, picture in enumerate(group.pages):
+            things = tuple(things_on(picture, draw(picture)))
+            example = make_example(rng, group, [[]] * len(group.pages), page, "words", b"png", things)
+            said = {word for thing in things for word in thing.words}
+            for asked in example.asked if example else ():
+                if asked.answer in (*COLOURS, *ICONS, *ORDINALS):
+                    num_asked += 1
+                    assert asked.answer in said, (picture.layout, asked)
+    assert num_asked > 100
 
 
 def test_a_list_says_every_answer_that_it_is_asked_for():
