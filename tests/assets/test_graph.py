@@ -124,7 +124,7 @@ def test_the_champion_of_a_sound_workspace_verifies_down_to_its_sources(made, ca
     from r3pp_core.cli import main
 
     assert main(["verify", str(made.paths.champion_dir)]) == 0, capsys.readouterr().out
-    assert "0 problems" in capsys.readouterr().out
+    assert "0 damaged; 0 inputs are no longer in the workspace" in capsys.readouterr().out
 
 
 def test_the_report_weighs_r3_against_the_control(made):
