@@ -18,17 +18,14 @@ from test_ui import LINEAGE, open_page
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 SETTLE_S = 6  # animations and graph layout
 WIDE, HIGH = (1900, 1250), (1500, 1100)
-JOB = "/locations/r3pp/jobs/train/launchpad"
 # name: address, what the page has to show, its size
 PAGES: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]] = {
     "lineage": (LINEAGE, ("champion", "report"), WIDE),
     "evaluation": ("/assets/evaluation/r3?view=overview", ("scores",), HIGH),
-    "launchpad": (JOB, ("Launch Run",), HIGH),
     "training": ("/assets/checkpoint/r3?view=overview", ("recipe", "loss_curve"), HIGH),
     "gate": ("/assets/report?view=checks", ("no_regression", "robustness_above_base"), HIGH),
     "champion": ("/assets/champion?view=overview", ("card", "model_hash"), HIGH),
     "automation": ("/automation", ("weekly_retraining", "retraining_on_change"), HIGH),
-    "runs": ("/runs", ("Success",), HIGH),
 }
 
 
