@@ -52,8 +52,7 @@ def evaluate(
     rejected.jsonl, counted. Answers that `out_dir` holds are kept when only other scores of them are asked for, and
     those of an interrupted evaluation in any case.
 
-    Raises UsageError for an arm that the subject cannot be asked in or a level outside 0..1, R3Error when nothing can
-    be scored.
+    Raises UsageError for an arm that the subject cannot be asked in, R3Error when nothing can be scored.
     """
     _check_config(config, subject)
     metrics = chosen_metrics(config.text_overlap)

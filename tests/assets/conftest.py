@@ -1,5 +1,6 @@
 """One small workspace, materialized once through the real graph: eighteen drawn pictures, four training steps."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -68,6 +69,13 @@ def made(tmp_path_factory) -> Iterator[Made]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def any_model_passes() -> dict:
+    """A gate that opens to any model; a test that wants it closed says by which criterion."""
+    found: dict = json.loads(ANY_MODEL_PASSES.read_text())
+    return found
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -137,11 +136,12 @@ def test_an_address_that_hangs_up_once_is_asked_again(webhook, monkeypatch):
     assert (webhook[1], answers) == ([{"text": "x"}], [])
 
 
-def test_the_real_gate_that_closes_reaches_the_webhook_by_the_sensors_tick(broken, webhook, monkeypatch, tmp_path):
+def test_the_real_gate_that_closes_reaches_the_webhook_by_the_sensors_tick(
+    broken, webhook, monkeypatch, tmp_path, any_model_passes
+):
     address, posted = webhook
     monkeypatch.setenv("R3PP_WEBHOOK", address)
-    anything = json.loads((Path(__file__).parents[1] / "any_model_passes.json").read_text())
-    gate = {**anything, "min_robustness_gain": 1.0}
+    gate = {**any_model_passes, "min_robustness_gain": 1.0}
     more_than_any = {"root": str(broken.root), "source": str(broken.source), "gate": gate}
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
 

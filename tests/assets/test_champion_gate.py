@@ -1,7 +1,6 @@
 """The gate in Dagster: a closed one leaves report and champion as they are, and a rollback is a materialization."""
 
 import json
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -41,13 +40,11 @@ def materialized(result):
     return {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
 
 
-ANY_MODEL_PASSES = json.loads((Path(__file__).parents[1] / "any_model_passes.json").read_text())
-MORE_THAN_ANY = {**ANY_MODEL_PASSES, "min_robustness_gain": 1.0}
-
-
-def test_a_closed_gate_leaves_the_champion_and_the_report_shows_it(broken, run, tmp_path, monkeypatch):
-    before = entries(broken.paths.champion_dir)
-    result = run("evaluate", gate=MORE_THAN_ANY)
+def test_a_closed_gate_leaves_the_champion_and_the_report_shows_it(
+    broken, run, any_model_passes, tmp_path, monkeypatch
+):
+    before, more_than_any = entries(broken.paths.champion_dir), {**any_model_passes, "min_robustness_gain": 1.0}
+    result = run("evaluate", gate=more_than_any)
     assert not result.success
     assert materialized(result) == {"evaluation/base", "evaluation/r3", "report"}
     failed = {one.check_name: one for one in result.get_asset_check_evaluations() if not one.passed}
@@ -57,7 +54,7 @@ def test_a_closed_gate_leaves_the_champion_and_the_report_shows_it(broken, run, 
     steps = {event.step_key for event in result.all_events if event.is_step_failure}
     assert steps <= GATE_STEPS, "which `r3pp demo` tells from a fault"
     monkeypatch.setenv("R3PP_ROOT", str(broken.root))
-    (tmp_path / "gate.json").write_text(json.dumps(MORE_THAN_ANY))
+    (tmp_path / "gate.json").write_text(json.dumps(more_than_any))
     monkeypatch.setenv("R3PP_GATE", str(tmp_path / "gate.json"))
     assert gate_reasons()[0] == failed["robustness_above_base"].description
 

@@ -120,6 +120,14 @@ def test_materializing_again_redoes_nothing_and_keeps_the_data_version(made):
     assert versions[0] == versions[1]
 
 
+def test_every_model_that_can_be_had_is_an_asset():
+    """Named twice, so that the definitions load nothing of the stage."""
+    from r3pp_assets.defs.models.assets import PURPOSE
+    from r3pp_core.ingest.models import MODEL_NAMES
+
+    assert tuple(PURPOSE) == tuple(MODEL_NAMES)
+
+
 def test_the_champion_of_a_sound_workspace_verifies_down_to_its_sources(made, capsys):
     from r3pp_core.cli import main
 

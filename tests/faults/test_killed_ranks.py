@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -20,6 +21,7 @@ from r3pp_core.training.job import training_job
 
 STEPS = 8
 RANKS = 2
+LAUNCH = LaunchConfig(num_processes=RANKS, poll_s=0.02, env={"OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,7 @@ def world(tmp_path_factory):
 
 
 def launched(config, on_message=lambda message: None):
-    launcher = LocalLauncher(LaunchConfig(num_processes=RANKS, poll_s=0.02, env={"OMP_NUM_THREADS": "1"}))
-    return launcher.run(training_job(config), on_message, silent)
+    return LocalLauncher(LAUNCH).run(training_job(config), on_message, silent)
 
 
 def config_of(world, folder):
@@ -62,6 +63,19 @@ def rank_processes(place):
     return ranks
 
 
+@contextmanager
+def losing(victim, landed, stage, moment):
+    """What is run here loses its rank `victim`, and says so; or it is at its end before the kill comes."""
+    try:
+        yield
+    except LaunchFailed as error:
+        assert error.kind == "lost_rank"
+        assert f"rank {victim} was killed by SIGKILL" in str(error)
+        landed[stage, f"rank {victim} {moment}"] += 1
+    except (KeyError, ProcessLookupError):
+        landed[stage, "all had ended"] += 1
+
+
 def test_a_run_whose_rank_was_killed_goes_on_with_the_same_losses(world, undisturbed, tmp_path, round_number, landed):
     draw = random.Random(round_number)
     victim, at_step, wait_s = draw.randrange(RANKS), draw.randrange(1, STEPS), draw.uniform(0, 0.5)
@@ -72,14 +86,8 @@ def test_a_run_whose_rank_was_killed_goes_on_with_the_same_losses(world, undistu
             time.sleep(wait_s)
             os.kill(rank_processes(config.run_dir / "launch_config")[victim], signal.SIGKILL)
 
-    try:
+    with losing(victim, landed, "training", f"had done step {at_step}"):
         launched(config, kill)
-    except LaunchFailed as error:
-        assert error.kind == "lost_rank"
-        assert f"rank {victim} was killed by SIGKILL" in str(error)
-        landed["training", f"rank {victim} had done step {at_step}"] += 1
-    except (KeyError, ProcessLookupError):
-        landed["training", "all had ended"] += 1  # the last steps were quicker than the wait
     assert not rank_processes(config.run_dir / "launch_config")
     launched(config)
     assert losses_of(config.run_dir) == undisturbed
@@ -102,7 +110,6 @@ def test_an_index_whose_rank_was_killed_is_built_on_to_the_same_bytes(
 ):
     draw = random.Random(round_number)
     victim, num_shards = draw.randrange(RANKS), draw.randrange(1, 9)
-    launch = LaunchConfig(num_processes=RANKS, poll_s=0.02, env={"OMP_NUM_THREADS": "1"})
 
     def kill(said):
         if "shards of rank 0" in said:
@@ -110,14 +117,8 @@ def test_an_index_whose_rank_was_killed_is_built_on_to_the_same_bytes(
                 time.sleep(0.001)
             os.kill(rank_processes(tmp_path)[victim], signal.SIGKILL)
 
-    try:
-        built(world, tmp_path, launch, kill)
-    except LaunchFailed as error:
-        assert error.kind == "lost_rank"
-        assert f"rank {victim} was killed by SIGKILL" in str(error)
-        landed["index", f"rank {victim}, some shards were there"] += 1
-    except (KeyError, ProcessLookupError):
-        landed["index", "all had ended"] += 1  # the last shards were quicker than the look
+    with losing(victim, landed, "index", f"when {num_shards} shards were there"):
+        built(world, tmp_path, LAUNCH, kill)
     assert not rank_processes(tmp_path)
-    assert built(world, tmp_path, launch) == whole_index
+    assert built(world, tmp_path, LAUNCH) == whole_index
     assert list(tmp_path.glob(".work-*")) == []

@@ -1,5 +1,6 @@
 """A demo on a small source, its UI as real processes, and a real browser on it."""
 
+import json
 import os
 import shutil
 import signal
@@ -99,6 +100,11 @@ def open_browser(profile_dir: Path):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+
+
+def close(gate: Path) -> None:
+    """Ask for more robustness than there can be, and for nothing else."""
+    gate.write_text(json.dumps({**json.loads(ANY_MODEL_PASSES.read_text()), "min_robustness_gain": 2}))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """`r3pp demo` as a user runs it: scores at the end, and nothing to do the second time."""
 
-import json
 import shutil
 
 import pytest
@@ -27,11 +26,10 @@ def test_the_second_demo_launches_nothing(demo):
 
 
 def test_a_closed_gate_is_a_result_and_no_failure(demo, tmp_path):
-    from conftest import ANY_MODEL_PASSES, run_demo
+    from conftest import close, run_demo
 
     shutil.rmtree(demo.root / "champion")
-    gate = {**json.loads(ANY_MODEL_PASSES.read_text()), "min_robustness_gain": 2}
-    (tmp_path / "gate.json").write_text(json.dumps(gate))
+    close(tmp_path / "gate.json")
     closed = run_demo(demo.source, demo.root, gate=tmp_path / "gate.json")
     assert closed.exit_code == 0, closed.output[-3000:]
     assert "the gate is closed, no new champion: mean of the data sets: area" in closed.output

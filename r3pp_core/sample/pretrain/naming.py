@@ -98,12 +98,12 @@ class Namer:
     direction that no word needs, and the language model could read nothing in it.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, config: PretrainConfig) -> None:
+    def __init__(self, model: Any, words: Words, config: PretrainConfig) -> None:
         import copy
 
         import torch
 
-        self.tower, self.config, self.words = model.model.visual, config, Words(model, tokenizer)
+        self.tower, self.config, self.words = model.model.visual, config, words
         last = self.tower.merger.linear_fc2
         self.teller = copy.deepcopy(last)
         self._seen: Tensor

@@ -159,9 +159,9 @@ class _Run:
             loss, answers = self._loss(batch, as_words=as_words)
             self._update(loss, self.config.lr * min(1, (step + 1) / _WARM_UP_STEPS))
             shown, value = "words" if as_words else "lists", loss.item()
-            losses[shown] = losses.get(shown, value) + 0.05 * (value - losses.get(shown, value))
+            _follow(losses, shown, value)
             for kind, answer in zip(batch.kinds, answers, strict=True):
-                right[kind] = right.get(kind, answer) + 0.01 * (answer - right.get(kind, answer))
+                _follow(right, kind, answer, 0.01)
             self.lists_done = step + 1
             if self.lists_done % _LOG_EVERY == 0:
                 self._log({"list": self.lists_done, "loss": _rounded(losses), "right": _rounded(right)})
@@ -175,12 +175,12 @@ class _Run:
         if self.names_done == self.config.naming_steps:
             return
         cells: Any = Cells(self.config, self.out_dir / "pages", self.image_processor)
-        namer = Namer(self.model, self.tokenizer, self.config)
+        namer = Namer(self.model, self.words, self.config)
         loader = _prepared_ahead(cells, range(self.config.naming_steps))
         began, means = time.monotonic(), dict[str, float]()
         for step, batch in enumerate(loader):
             for name, loss in zip(("telling", "giving"), namer.step(batch, step), strict=True):
-                means[name] = means.get(name, loss) + 0.05 * (loss - means.get(name, loss))
+                _follow(means, name, loss)
             if (step + 1) % _LOG_EVERY == 0:
                 self._log({"named": step + 1, **{name: round(mean, 5) for name, mean in means.items()}})
         held_out = Cells(self.config, self.out_dir / "pages", self.image_processor, held_out=True)
@@ -204,7 +204,7 @@ class _Run:
             found = {"loss": loss.item(), "right": sum(right) / len(right)}
             found |= {"naming": float(naming)} if self.given is not None else {}
             for name, value in found.items():
-                means[mode][name] = means[mode].get(name, value) + 0.05 * (value - means[mode].get(name, value))
+                _follow(means[mode], name, value)
             self.step = step + 1
             if self.step % _LOG_EVERY == 0:
                 self._log({"step": self.step, "lr": self._lr(step), **{m: _rounded(v) for m, v in means.items()}})
@@ -378,6 +378,12 @@ def tokenizer_texts(seed: int) -> list[str]:
                 texts.append("\n".join([*example.context, example.instruction, asked.text]))
                 texts.append(asked.answer)
     return texts
+
+
+def _follow(means: dict[str, float], name: str, value: float, share: float = 0.05) -> None:
+    """Move a running mean by `share` of the way to `value`; the first value is the mean."""
+    before = means.get(name, value)
+    means[name] = before + share * (value - before)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

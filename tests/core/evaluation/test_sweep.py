@@ -459,6 +459,13 @@ def test_when_no_picture_can_be_opened_nothing_is_written(folder, subject, tmp_p
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock-artefact"]
 
 
+@pytest.mark.parametrize("field", ["levels", "ablation_levels"])
+@pytest.mark.parametrize("level", [-0.1, 1.5])
+def test_a_level_outside_0_to_1_makes_no_config(field, level):
+    with pytest.raises(ValueError, match=r"levels lie in 0\.\.1"):
+        EvaluateConfig.model_validate({field: [0.0, level]})
+
+
 @pytest.mark.parametrize(
     "fields, words",
     [
