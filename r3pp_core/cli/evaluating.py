@@ -106,7 +106,7 @@ def run_evaluate(args: Namespace) -> None:
     chosen = choose_rows(args.val_jsonl, config.rows_per_dataset, config.seed, unanswered=config.unanswered)
     num_rows = len(chosen.rows)
     num_answers = {
-        one.name: its_config.answers_a_row * num_rows
+        one.name: len(its_config.pairs) * num_rows
         for one, its_config in ((subject, config), (base, base_config), (control, control_config))
         if one is not None
     }

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from r3pp_core.errors import UsageError
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         _use_own_gpu()
         subject = job.subject.subject()
         plan = plan_evaluation(subject, job.table, job.image_root, job.out_dir, job.config, dtype=job.dtype)
+        plan = replace(plan, answered=frozenset(job.answered))
         num_answered = answer_shards(
             plan, subject, lambda text: send("progress", text=text), rank, num_ranks, stop_point(run_dir)
         )

@@ -49,10 +49,10 @@ class EvaluateConfig(SweepConfig):
         return list(dict.fromkeys(arms))
 
     @property
-    def answers_a_row(self) -> int:
-        """Over all levels."""
-        return sum(len(self.arms_at(level)) for level in self.all_levels)
-
-    @property
     def all_levels(self) -> list[float]:
         return sorted({*self.levels, *(self.ablation_levels if self.ablations else [])})
+
+    @property
+    def pairs(self) -> frozenset[tuple[str, float]]:
+        """Each arm with each level that it is asked at."""
+        return frozenset((arm, level) for level in self.all_levels for arm in self.arms_at(level))

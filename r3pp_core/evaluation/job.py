@@ -21,6 +21,7 @@ class EvaluationJob(BaseModel):
     out_dir: Path
     config: EvaluateConfig
     dtype: str | None
+    answered: list[tuple[str, float]]
 
 
 def launch_dir(out_dir: Path) -> Path:
@@ -39,6 +40,7 @@ def evaluation_job(plan: EvaluationPlan, subject: Subject, table: Path) -> Job:
         out_dir=plan.out_dir.resolve(),
         config=plan.config,
         dtype=plan.request.inputs.get("dtype"),
+        answered=sorted(plan.answered),
     )
     path = written_for_ranks(described, folder, "job")
     return Job("r3pp_core.evaluation", ["--job", str(path)], folder, name=plan.request.stage)

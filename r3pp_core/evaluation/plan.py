@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from r3pp_core import code_versions
-from r3pp_core.artefact import Manifest, Request, content_hash_of, hash_json
+from r3pp_core.artefact import Manifest, Request, Target, content_hash_of, hash_json, is_whole, read_manifest
 from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.metric_set import chosen_metrics
 from r3pp_core.evaluation.rows import ChosenRows, choose_rows
@@ -15,6 +15,7 @@ from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.ingest.ocr_store import ocr_table
 
 SCORING_FIELDS = {"text_overlap", "metrics_version"}  # they change what is computed of an answer, not the answer
+ASKED_FIELDS = {"arms", "levels", "ablations", "ablation_levels"}  # which questions, each answered for itself
 ROW_COUNTS = ("in_table", "without_answer", "asked", "left_out")  # what became of a data set's rows, see count_rows
 PACE_FIELDS = {"batch_size", "shard_rows"}  # how the work is cut, which changes no answer
 
@@ -22,7 +23,7 @@ PACE_FIELDS = {"batch_size", "shard_rows"}  # how the work is cut, which changes
 @dataclass(frozen=True)
 class EvaluationPlan:
     """`rows` are sorted by the length of their picture's text, so that batches need little padding and the questions of
-    a picture stand together."""
+    a picture stand together. `answered`: arms at levels that need not be asked, since `out_dir` holds their answers."""
 
     image_root: Path
     out_dir: Path
@@ -30,12 +31,27 @@ class EvaluationPlan:
     rows: Sequence[dict[str, Any]]
     chosen: ChosenRows
     request: Request
+    answered: frozenset[tuple[str, float]] = frozenset()
 
     @property
     def shards_dir(self) -> Path:
         """Where answered shards wait for each other: none of another request is ever met there."""
-        asked = replace(self.request, config=without_scoring(self.request.config))
-        return work_dir(self.out_dir) / f"{asked.fingerprint[:16]}-{self.config.shard_rows}"
+        asked = replace(self.request, config=_without(self.request.config, SCORING_FIELDS))
+        kept = f"-{hash_json(sorted(self.answered))[:16]}" if self.answered else ""
+        return work_dir(self.out_dir) / f"{asked.fingerprint[:16]}{kept}-{self.config.shard_rows}"
+
+    def arms_at(self, level: float) -> list[str]:
+        """Those that have to be asked."""
+        return [arm for arm in self.config.arms_at(level) if (arm, level) not in self.answered]
+
+    @property
+    def levels(self) -> list[float]:
+        """Those at which something has to be asked."""
+        return [level for level in self.config.all_levels if self.arms_at(level)]
+
+    @property
+    def answers_a_row(self) -> int:
+        return len(self.config.pairs - self.answered)
 
     @property
     def num_shards(self) -> int:
@@ -43,7 +59,7 @@ class EvaluationPlan:
 
     @property
     def num_generations(self) -> int:
-        return self.config.answers_a_row * len(self.rows)
+        return self.answers_a_row * len(self.rows)
 
     def shard(self, number: int) -> Sequence[dict[str, Any]]:
         start = number * self.config.shard_rows
@@ -72,8 +88,30 @@ def work_dir(out_dir: Path) -> Path:
     return out_dir / ".work"
 
 
-def without_scoring(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in SCORING_FIELDS}
+def finished_before(plan: EvaluationPlan) -> tuple[Manifest, EvaluationPlan] | None:
+    """What `plan.out_dir` holds of the same rows, asked by the same model in the same way, and what that leaves to ask;
+    None where nothing of it serves.
+
+    A row that was left out stays so; therefore an evaluation at other levels, which might be what left it out, serves
+    only where nothing was.
+    """
+    target = Target(plan.out_dir)
+    manifest = read_manifest(target)
+    if manifest is None or not is_whole(target, manifest):
+        return None
+    free = SCORING_FIELDS | ASKED_FIELDS
+    old = Request(manifest.stage, manifest.code_version, _without(manifest.config, free), manifest.inputs)
+    if old != replace(plan.request, config=_without(plan.request.config, free)):
+        return None
+    before = config_of(manifest)
+    if manifest.left_out and not set(before.all_levels) <= set(plan.config.all_levels):
+        return None
+    answered = before.pairs & plan.config.pairs
+    return (manifest, replace(plan, answered=answered)) if answered else None
+
+
+def _without(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in names}
 
 
 def config_of(manifest: Manifest) -> EvaluateConfig:

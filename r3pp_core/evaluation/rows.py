@@ -1,4 +1,7 @@
-"""Which rows of a table are evaluated: a seeded choice, spread evenly over the pictures of each data set."""
+"""Which rows of a table are evaluated: a seeded choice, spread evenly over the pictures of each data set.
+
+ChartQA's human and augmented questions keep their shares in it.
+"""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -38,9 +41,10 @@ def choose_rows(table: Path, rows_per_dataset: int | None, seed: int, *, unanswe
     """The rows that are asked. Those without a reference answer are passed over, unless `unanswered`: then they are
     predicted, and never scored.
 
-    Stratified by picture: first one question of every picture, then a second, until the number is reached. The
-    choice depends on the seed and the row ids only. Raises R3Error for a row that no evaluation can use, naming its
-    line, and when no row can be scored.
+    Stratified by the kind of question, where a data set tells it (ChartQA's human and augmented), each at its share of
+    the table; within it by picture: first one question of every picture, then a second, until the number is reached.
+    The choice depends on the seed and the row ids only, and a larger one holds the smaller. Raises R3Error for a row
+    that no evaluation can use, naming its line, and when no row can be scored.
     """
     by_dataset: dict[str, list[dict[str, Any]]] = defaultdict(list)
     num_in_table, num_answerless = Counter[str](), Counter[str]()
@@ -76,6 +80,19 @@ def _check(row: Mapping[str, Any], table: Path, number: int) -> None:
 
 
 def _spread(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """In the order of choice: whatever number is taken from the front, each kind of question has its share of it."""
+    kinds: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        kinds[(row["meta"] or {}).get("human_or_machine")].append(row)
+    placed = [
+        ((place + 0.5) / len(kind), row["id"], row)
+        for kind in kinds.values()
+        for place, row in enumerate(_spread_over_pictures(kind, seed))
+    ]
+    return [row for _, _, row in sorted(placed, key=lambda one: one[:2])]
+
+
+def _spread_over_pictures(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     rows = sorted(rows, key=lambda row: _draw(seed, row["id"]))
     round_of: dict[str, int] = defaultdict(int)
     rounds = []

@@ -81,10 +81,7 @@ def read_shard(plan: EvaluationPlan, number: int) -> Shard:
         (shard.rejected if "reason" in line else shard.samples).append(line)
     left_out = {line["id"] for line in shard.rejected}
     asked = {
-        (row["id"], arm, level)
-        for row in plan.shard(number)
-        for level in plan.config.all_levels
-        for arm in plan.config.arms_at(level)
+        (row["id"], arm, level) for row in plan.shard(number) for level in plan.levels for arm in plan.arms_at(level)
     }
     answered = Counter((line["id"], line["arm"], line["level"]) for line in shard.samples)
     wrong = [key for key in asked | answered.keys() if answered[key] != (key in asked) and key[0] not in left_out]
@@ -108,7 +105,7 @@ class _Asking:
         self.plan, self.subject, self.what, self.progress = plan, subject, what, progress
         self.config = plan.config
         self.missing = missing
-        self.num_generations = plan.config.answers_a_row * sum(len(plan.shard(number)) for number in missing)
+        self.num_generations = plan.answers_a_row * sum(len(plan.shard(number)) for number in missing)
         self.preparer = subject.preparer(plan.image_root, plan.config.damage, plan.config.seed)
         self.num_done, self.start = 0, time.monotonic()
         self.last_said = self.start
@@ -127,7 +124,7 @@ class _Asking:
                 if row.row_id not in said
             )
             if done.rows:
-                for arm in self.config.arms_at(batch.level):
+                for arm in self.plan.arms_at(batch.level):
                     shard.samples.extend(self._ask(done.rows, arm))
         self._write(current, shard)
 
@@ -145,7 +142,7 @@ class _Asking:
             _Batch(number, level, self.plan.shard(number)[start : start + size])
             for number in self.missing
             for start in range(0, len(self.plan.shard(number)), size)
-            for level in self.config.all_levels
+            for level in self.plan.levels
         ]
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(NUM_DAMAGERS) as damagers:
 

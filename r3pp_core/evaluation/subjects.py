@@ -130,7 +130,28 @@ class Subject:
         return self._controls.apply(control, prepared) if control else prepared
 
     def answer(self, prepared: "list[PreparedRow]", arm: str, max_new_tokens: int) -> list[Any]:
-        """One answer a row, with what `shown` gave. Pictures of the call before are not encoded again."""
+        """One answer a row, with what `shown` gave. Pictures of the call before are not encoded again.
+
+        Rows that do not fit into the device's memory together are asked in halves. Raises R3Error naming a row that
+        does not fit alone.
+        """
+        import torch
+
+        try:
+            return self._answer(prepared, arm, max_new_tokens)
+        except torch.OutOfMemoryError as error:
+            if len(prepared) == 1:
+                raise R3Error(
+                    f"{prepared[0].row_id} alone does not fit into memory; train with smaller pictures (--max_pixels) "
+                    f"or shorter texts, or take a larger device: {error}"
+                ) from error
+        # Outside of the handler, whose error holds the tensors of the attempt.
+        self._pictures, self._seen = [], None
+        half = len(prepared) // 2
+        parts = (prepared[:half], prepared[half:])
+        return [answer for part in parts for answer in self.answer(part, arm, max_new_tokens)]
+
+    def _answer(self, prepared: "list[PreparedRow]", arm: str, max_new_tokens: int) -> list[Any]:
         from r3pp_core.model.collation import collate, to_device
 
         model = self.model

@@ -7,11 +7,10 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, is_whole, read_manifest, unfinished
+from r3pp_core.artefact import Manifest, Outcome, Target, build, unfinished
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
@@ -19,7 +18,7 @@ from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.grouping import has_non_finite, score_row
 from r3pp_core.evaluation.job import evaluation_job, launch_dir
 from r3pp_core.evaluation.metric_set import MetricSet, chosen_metrics
-from r3pp_core.evaluation.plan import EvaluationPlan, plan_evaluation, without_scoring
+from r3pp_core.evaluation.plan import EvaluationPlan, finished_before, plan_evaluation
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.shards import answer_shards, read_shard
 from r3pp_core.evaluation.subjects import Subject
@@ -30,6 +29,7 @@ from r3pp_core.launch.run_dir import refuse_if_held
 from r3pp_core.launch.work_dir import clear_abandoned, clear_done
 from r3pp_core.progress import Progress, silent
 
+JOINT = " and "  # between the number formats of answers from several machines
 PRIMARY = {name: spec.metric for name, spec in DATASETS.items()}
 
 
@@ -49,8 +49,8 @@ def evaluate(
     A row that is scored carries its scores.
 
     With `launch` the ranks of a launcher ask; the bytes are the same. Rows whose picture cannot be opened go to
-    rejected.jsonl, counted. Answers that `out_dir` holds are kept when only other scores of them are asked for, and
-    those of an interrupted evaluation in any case.
+    rejected.jsonl, counted. Answers that `out_dir` holds are kept when only other arms, levels or scores are asked for,
+    and those of an interrupted evaluation in any case.
 
     Raises UsageError for an arm that the subject cannot be asked in, R3Error when nothing can be scored.
     """
@@ -69,11 +69,14 @@ def evaluate(
             run_with_progress(launch, evaluation_job(plan, subject, table), progress)
 
     def make(staging: Path) -> Outcome:
+        nonlocal plan
         if force:
             refuse_if_held(launch_dir(out_dir))  # ranks that lost their launcher still write there
             shutil.rmtree(plan.shards_dir, ignore_errors=True)
-        outcome = None if force else _finished_answers(plan, staging, progress)
-        outcome = outcome or _ask(plan, table, staging, answer, progress)
+        finished = None
+        if not force and (before := finished_before(plan)):
+            finished, plan = before
+        outcome = _ask(plan, finished, table, staging, answer, progress)
         described = signature(subject, plan.request.inputs["table"], config, outcome.details["dtype"])
         samples, row_counts = staging / "samples.jsonl", plan.count_rows(read_jsonl(staging / "rejected.jsonl"))
         _say_what_is_missing(plan, outcome.counts["non_finite"], samples, row_counts, progress)
@@ -91,24 +94,39 @@ def evaluate(
     return build(Target(out_dir), plan.request, make, force=force, progress=progress, tidy=tidy)
 
 
-def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], None], progress: Progress) -> Outcome:
-    """Have all shards answered and put them together, in an order that does not depend on who answered what."""
+def _ask(
+    plan: EvaluationPlan,
+    finished: Manifest | None,
+    table: Path,
+    staging: Path,
+    answer: Callable[[], None],
+    progress: Progress,
+) -> Outcome:
+    """Have all shards answered and put them together with what is `finished`, in an order that does not depend on who
+    answered what."""
+    stage, samples, rejected, dtypes = plan.request.stage, [], {}, set()
     clear_abandoned(plan.shards_dir, launch_dir(plan.out_dir))
-    progress(f"{plan.request.stage}: {len(plan.rows)} rows, {plan.num_generations} answers to generate")
-    answer()
-    samples, rejected, dtypes = [], [], set()
-    for number in range(plan.num_shards):
-        shard = read_shard(plan, number)
-        # A row that was rejected at one level may be answered at the others, and is no row of a comparison.
-        gone = {line["id"] for line in shard.rejected}
-        samples += [line for line in shard.samples if line["id"] not in gone]
-        rejected += shard.rejected
-        dtypes.add(shard.dtype)
+    if finished:
+        samples = [line for line in _lines(plan, "samples") if (line["arm"], line["level"]) in plan.answered]
+        rejected = {line["id"]: line for line in _lines(plan, "rejected")}
+        dtypes = set(finished.details["dtype"].split(JOINT))
+        progress(f"{stage}: {len(samples)} answers of {plan.out_dir} stand, only their scores are made again")
+    if plan.num_generations:
+        progress(f"{stage}: {len(plan.rows)} rows, {plan.num_generations} answers to generate")
+        answer()
+        for number in range(plan.num_shards):
+            shard = read_shard(plan, number)
+            samples += shard.samples
+            rejected = {line["id"]: line for line in shard.rejected} | rejected
+            dtypes.add(shard.dtype)
+    # A row that was rejected at one level may be answered at the others, and is no row of a comparison.
+    samples = [line for line in samples if line["id"] not in rejected]
+    left_out = sorted(rejected.values(), key=lambda line: line["id"])
     if not samples:
         clear_done(plan.shards_dir, launch_dir(plan.out_dir))
-        raise R3Error(f"{table}: no row could be evaluated; first reason: {rejected[0]['detail']}")
+        raise R3Error(f"{table}: no row could be evaluated; first reason: {left_out[0]['detail']}")
     write_jsonl(staging / "samples.jsonl", sorted(samples, key=lambda line: (line["arm"], line["level"], line["id"])))
-    write_jsonl(staging / "rejected.jsonl", sorted(rejected, key=lambda line: line["id"]))
+    write_jsonl(staging / "rejected.jsonl", left_out)
     return Outcome(
         counts={
             "rows": len(plan.rows),
@@ -117,9 +135,13 @@ def _ask(plan: EvaluationPlan, table: Path, staging: Path, answer: Callable[[], 
             "pictures": len({row["image_sha256"] for row in plan.rows}),
             "non_finite": len({line["id"] for line in samples if has_non_finite(line)}),
         },
-        left_out=Counter(row["reason"] for row in rejected),
-        details={"dtype": " and ".join(sorted(dtypes))},
+        left_out=Counter(row["reason"] for row in left_out),
+        details={"dtype": JOINT.join(sorted(dtypes))},
     )
+
+
+def _lines(plan: EvaluationPlan, name: str) -> list[dict[str, Any]]:
+    return list(read_jsonl(plan.out_dir / f"{name}.jsonl"))
 
 
 def _say_what_is_missing(
@@ -153,21 +175,6 @@ def _add_scores(samples: Path, metrics: MetricSet) -> None:
     staging = unfinished(samples)
     write_jsonl(staging, scored)
     staging.replace(samples)
-
-
-def _finished_answers(plan: EvaluationPlan, staging: Path, progress: Progress) -> Outcome | None:
-    """Copy the answers of an evaluation that differs in its scores only; None where there is none."""
-    target = Target(plan.out_dir)
-    manifest = read_manifest(target)
-    if manifest is None or not is_whole(target, manifest):
-        return None
-    old = Request(manifest.stage, manifest.code_version, without_scoring(manifest.config), manifest.inputs)
-    if old != replace(plan.request, config=without_scoring(plan.request.config)):
-        return None
-    progress(f"{plan.request.stage}: the answers of {target.folder} stand, only their scores are made again")
-    for name in ("samples.jsonl", "rejected.jsonl"):
-        shutil.copyfile(target.folder / name, staging / name)
-    return Outcome(manifest.counts, manifest.left_out, manifest.details)
 
 
 def _check_config(config: EvaluateConfig, subject: Subject) -> None:

@@ -60,6 +60,18 @@ def test_every_picture_is_asked_about_once_before_any_is_asked_twice(choose, num
     assert max(counts) - min(counts) <= 1
 
 
+def test_human_and_augmented_questions_keep_their_shares(choose):
+    """Ten human questions on ten pictures, thirty augmented ones on three others."""
+    human, augmented = made_rows(10, 1), made_rows(3, 10)
+    for rows, kind in ((human, 0), (augmented, 1)):
+        for row in rows:
+            row |= {"id": f"{row['id']} {kind}", "image_sha256": f"{row['image_sha256']} {kind}"}
+            row["meta"] = {"human_or_machine": kind}
+    for number in (4, 8, 20):
+        ids, _ = choose(human + augmented, number)
+        assert sum(row_id.endswith(" 0") for row_id in ids) == number // 4
+
+
 def test_a_larger_choice_contains_the_smaller_one(choose):
     small, large = (set(choose(made_rows(), number)[0]) for number in (6, 25))
     assert small < large

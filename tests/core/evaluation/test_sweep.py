@@ -207,6 +207,73 @@ def test_other_scores_of_finished_answers_are_made_without_asking_the_model(
     assert back == swept[0]
 
 
+@pytest.mark.parametrize("launch", [None, LaunchConfig(num_processes=2, env={"OMP_NUM_THREADS": "1"}, poll_s=0.01)])
+def test_of_an_added_arm_or_level_only_that_is_asked(swept, folder, subject, tmp_path, launch):
+    """With the same bytes as if all had been asked at once."""
+    tables, said = (folder / "val.jsonl", folder / "raw"), []
+    less = CONFIG.model_copy(update={"ablations": [], "levels": [0.0]})
+    evaluate(subject, *tables, tmp_path / "out", less)
+    manifest = evaluate(subject, *tables, tmp_path / "out", CONFIG, said.append, launch=launch)
+    assert manifest == swept[0]
+    assert [text for text in said if "answers" in text][:2] == [
+        f"evaluation/base: 4 answers of {tmp_path / 'out'} stand, only their scores are made again",
+        "evaluation/base: 4 rows, 8 answers to generate",
+    ]
+    assert not (tmp_path / "out" / ".work").exists()
+
+
+def test_fewer_arms_and_levels_ask_nothing(swept, folder, subject, tmp_path, monkeypatch):
+    out_dir = shutil.copytree(swept[1], tmp_path / "out")
+    monkeypatch.setattr(subject.model, "generate", None)
+    less = CONFIG.model_copy(update={"levels": [0.8], "ablations": []})
+    evaluate(subject, folder / "val.jsonl", folder / "raw", out_dir, less)
+    assert {(line["arm"], line["level"]) for line in read_jsonl(out_dir / "samples.jsonl")} == {("base", 0.8)}
+
+
+def test_a_row_that_only_other_levels_left_out_is_asked_again(folder, subject, tmp_path, monkeypatch):
+    damage = Preparer.damage
+
+    def refused(self, row, level, visit=0):
+        if row["id"] == "chartqa/val/2" and level:
+            return RejectedRow(row["id"], "picture_too_narrow", "cropped to a line")
+        return damage(self, row, level, visit)
+
+    monkeypatch.setattr(Preparer, "damage", refused)
+    tables = (folder / "val.jsonl", folder / "raw")
+    assert evaluate(subject, *tables, tmp_path, CONFIG).counts["samples"] == 9
+    more = CONFIG.model_copy(update={"levels": [0.0, 0.4, 0.8]})
+    assert evaluate(subject, *tables, tmp_path, more).counts["samples"] == 12
+    clean = CONFIG.model_copy(update={"levels": [0.0], "ablations": []})
+    assert evaluate(subject, *tables, tmp_path, clean).counts["samples"] == 4
+
+
+def test_rows_that_do_not_fit_into_memory_together_are_asked_in_halves(swept, folder, subject, tmp_path, monkeypatch):
+    import torch
+
+    generate, sizes = subject.model.generate, []
+
+    def full(batch, **settings):
+        sizes.append(len(batch.row_ids))
+        if len(batch.row_ids) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(batch, **settings)
+
+    monkeypatch.setattr(subject.model, "generate", full)
+    assert evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG) == swept[0]
+    assert sizes[:7] == [4, 2, 1, 1, 2, 1, 1]
+
+
+def test_a_row_that_does_not_fit_into_memory_alone_is_named(folder, subject, tmp_path, monkeypatch):
+    import torch
+
+    def full(batch, **settings):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(subject.model, "generate", full)
+    with pytest.raises(R3Error, match=r"chartqa/val/\d alone does not fit into memory; .*--max_pixels"):
+        evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG)
+
+
 def test_an_arm_that_is_named_twice_is_asked_once(swept, folder, subject, tmp_path):
     twice = CONFIG.model_copy(update={"arms": ["base", "base"], "ablations": ["base_ocr", "base"]})
     assert twice.arms_at(0.8) == ["base", "base_ocr"]
