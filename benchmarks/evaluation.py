@@ -96,7 +96,11 @@ class Bench:
                     prepared = preparer.prepare(rows[start : start + config.batch_size], level).rows
                     for arm in config.arms_at(level):
                         batch = collate(
-                            prepared, model.tokenizer, subject.config, arm=ARMS[arm], merge_size=model.merge_size
+                            subject.shown(prepared, arm),
+                            model.tokenizer,
+                            subject.config,
+                            arm=ARMS[arm],
+                            merge_size=model.merge_size,
                         )
                         yield to_device(batch, model.device)
 

@@ -1,9 +1,10 @@
-"""The level of corruption as a function of the training step."""
+"""The level of corruption as a function of the training step, and of a row within it."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from r3pp_core.corruption.draws import generator
 from r3pp_core.errors import UsageError
 
 
@@ -19,6 +20,10 @@ class CurriculumConfig(BaseModel):
     warmup_steps: int = Field(default=1000, ge=0, description="steps at level 0 (linear and cyclic)")
     total_steps: int = Field(default=10000, ge=1, description="the step at which linear reaches max_level")
     num_cycles: int = Field(default=4, ge=1, description="rises and falls between warm-up and total_steps (cyclic)")
+    spread_rows: bool = Field(
+        default=False, description="each row at a level of its own, drawn evenly from 0 to the step's"
+    )
+    clean_share: float = Field(default=0.0, ge=0, le=1, description="share of the rows that stay undamaged")
 
 
 def level_at(step: int, config: CurriculumConfig) -> float:
@@ -45,3 +50,15 @@ def level_at(step: int, config: CurriculumConfig) -> float:
         return config.max_level * min(1.0, progress)
     phase = progress * config.num_cycles % 1.0
     return config.max_level * (1 - abs(2 * phase - 1))
+
+
+def row_level(step: int, config: CurriculumConfig, seed: int, row_id: str, visit: int) -> float:
+    """The level of one row at `step`: that of the step, or with `spread_rows` and `clean_share` one drawn up to it.
+
+    The draws depend on (seed, row_id, visit) alone, so that a row keeps its place among the levels on every resume.
+    """
+    level = level_at(step, config)
+    clean, share = generator(seed, row_id, visit, "level").random(2)
+    if clean < config.clean_share:
+        return 0.0
+    return level * float(share) if config.spread_rows else level

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from r3pp_core.model.evidence import RowHits
 
 MAX_SHOWN_CHARS = 120
+NO_WORDS = "the evidence was not given as words: the picture's own text is trusted"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Answered:
-    """`gate` {text, image, vision} and `confidence` {c_vis, c_text} are None where that module is off."""
+    """`gate` {text, image, vision} and `confidence` {c_vis, c_text} are None where that module is off.
+
+    Without `has_words` the evidence was not given as words, since the picture's own text is trusted.
+    """
 
     picture: Path
     question: str
@@ -40,6 +44,7 @@ class Answered:
     gate: dict[str, float] | None
     confidence: dict[str, float] | None
     evidence: list[Evidence]
+    has_words: bool
 
 
 def ask(
@@ -67,10 +72,11 @@ def ask(
     preparation = subject.preparer(picture.resolve().parent, "both", 0).prepare([row], level=0.0)
     if not preparation.rows:
         raise R3Error(preparation.rejected[0].message)
-    prepared = preparation.rows[0]
+    (prepared,) = subject.shown(preparation.rows, "r3")
     generated = subject.answer([prepared], "r3", max_new_tokens)[0]
     evidence = [*_hits("text", prepared.evidence.text), *_hits("image", prepared.evidence.image)]
-    return Answered(picture, question, generated.text, text, conf, generated.gate, generated.confidence, evidence)
+    stated = (generated.gate, generated.confidence)
+    return Answered(picture, question, generated.text, text, conf, *stated, evidence, prepared.has_words)
 
 
 def _read(picture: Path) -> tuple[str, float | None]:
@@ -102,7 +108,11 @@ def as_text(answered: Answered) -> str:
     for hit in answered.evidence:
         numbers = f"score {hit.score:.3f}, weight {hit.weight:.2f}"
         lines.append(f"evidence by {hit.kind}: {numbers}, {hit.image_path}: {hit.text[:MAX_SHOWN_CHARS]}")
-    return "\n".join(lines if answered.evidence else [*lines, "no evidence"])
+    if not answered.evidence:
+        lines.append("no evidence")
+    elif not answered.has_words:
+        lines.append(NO_WORDS)
+    return "\n".join(lines)
 
 
 def as_page(answered: Answered, image_root: Path) -> str:
@@ -116,6 +126,7 @@ def as_page(answered: Answered, image_root: Path) -> str:
         .get_template("ask.html.jinja")
         .render(
             answered=answered,
+            no_words=NO_WORDS if answered.evidence and not answered.has_words else "",
             picture=thumbnail(lambda: open_picture(answered.picture), PICTURE_SIDE_PX),
             evidence=[(hit, evidence_picture(hit.image_path)) for hit in answered.evidence],
         )

@@ -92,8 +92,9 @@ def finished_before(plan: EvaluationPlan) -> tuple[Manifest, EvaluationPlan] | N
     """What `plan.out_dir` holds of the same rows, asked by the same model in the same way, and what that leaves to ask;
     None where nothing of it serves.
 
-    A row that was left out stays so; therefore an evaluation at other levels, which might be what left it out, serves
-    only where nothing was.
+    A row that was left out stays so; therefore an evaluation at levels that are not asked for, one of which may be what
+    left it out, serves only where nothing was. Of answers from another machine the number format is not known before
+    it has answered, so that none are added to others.
     """
     target = Target(plan.out_dir)
     manifest = read_manifest(target)
@@ -107,7 +108,9 @@ def finished_before(plan: EvaluationPlan) -> tuple[Manifest, EvaluationPlan] | N
     if manifest.left_out and not set(before.all_levels) <= set(plan.config.all_levels):
         return None
     answered = before.pairs & plan.config.pairs
-    return (manifest, replace(plan, answered=answered)) if answered else None
+    if not answered or (answered < plan.config.pairs and "dtype" not in plan.request.inputs):
+        return None
+    return manifest, replace(plan, answered=answered)
 
 
 def _without(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def choose_rows(table: Path, rows_per_dataset: int | None, seed: int, *, unanswe
 
     Stratified by the kind of question, where a data set tells it (ChartQA's human and augmented), each at its share of
     the table; within it by picture: first one question of every picture, then a second, until the number is reached.
-    The choice depends on the seed and the row ids only, and a larger one holds the smaller. Raises R3Error for a row
-    that no evaluation can use, naming its line, and when no row can be scored.
+    The choice depends on the seed and the rows, not on their order, and a larger one holds the smaller. Raises R3Error
+    for a row that no evaluation can use, naming its line, and when no row can be scored.
     """
     by_dataset: dict[str, list[dict[str, Any]]] = defaultdict(list)
     num_in_table, num_answerless = Counter[str](), Counter[str]()

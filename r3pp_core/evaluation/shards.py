@@ -19,8 +19,9 @@ from r3pp_core.evaluation.plan import EvaluationPlan
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.launch.run_dir import StopPoint, no_stop
-from r3pp_core.model.config import ARMS, Arm, PromptConfig
-from r3pp_core.model.prompt import shown_ocr_text
+from r3pp_core.model.collation import words_of
+from r3pp_core.model.config import ARMS, Arm, R3Config
+from r3pp_core.model.prompt import evidence_text, shown_ocr_text
 from r3pp_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class _Asking:
         prepared = self.subject.shown(prepared, arm)
         answers = self.subject.answer(prepared, arm, self.config.max_new_tokens)
         for row, answer in zip(prepared, answers, strict=True):
-            yield sample(row, arm, answer, self.subject.config.prompt)
+            yield sample(row, arm, answer, self.subject.config)
         is_first = self.num_done == 0
         self.num_done += len(prepared)
         now = time.monotonic()
@@ -180,7 +181,7 @@ class _Asking:
             )
 
 
-def sample(prepared: "PreparedRow", arm: str, answer: Any, prompt: PromptConfig) -> dict[str, Any]:
+def sample(prepared: "PreparedRow", arm: str, answer: Any, config: R3Config) -> dict[str, Any]:
     """Everything about one answer, as one line of samples.jsonl. A number that is not finite is null."""
     damaged, row, shown = prepared.damaged, prepared.damaged.row, ARMS[arm]
     return {
@@ -197,8 +198,9 @@ def sample(prepared: "PreparedRow", arm: str, answer: Any, prompt: PromptConfig)
         "level": damaged.level,
         "meta": row["meta"],
         "operators": damaged.operators,
-        "pseudo_text": shown_ocr_text(damaged.pseudo_text, prompt) if shown.ocr_text else None,
+        "pseudo_text": shown_ocr_text(damaged.pseudo_text, config.prompt) if shown.ocr_text else None,
         "evidence": _evidence(prepared, shown),
+        "has_words": bool(evidence_text(words_of(prepared, config, shown), config.prompt.max_context_chars)),
         "gate": _rounded(answer.gate),
         "confidence": _rounded(answer.confidence),
         "truth": {"c_vis": damaged.c_vis, "c_text": damaged.c_text},

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from r3pp_core.artefact import Target, require_manifest
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
+from r3pp_core.launch.failures import RowOutOfMemoryError
 from r3pp_core.model.config import ARMS, BASE_ARMS, CONTROL_ARMS, R3_ARMS, R3Config
 from r3pp_core.model.prompt import PROMPT_VERSION, instruction, system_turn
 
@@ -64,6 +65,7 @@ class Subject:
         self._load = load
         self._pictures: list[Any] = []  # what `_seen` was made of: arms are asked about the same ones in turn
         self._seen: Any = None
+        self._most_rows: int | None = None  # that fit into memory together; None: not known to be too many yet
 
     @cached_property
     def _loaded(self) -> "tuple[R3Model, Retriever | None]":
@@ -125,30 +127,32 @@ class Subject:
         return EvidenceControls(self.retriever)
 
     def shown(self, prepared: "list[PreparedRow]", arm: str) -> "list[PreparedRow]":
-        """The rows with the evidence that `arm` is shown."""
+        """The rows with the evidence that `arm` is shown, as words only where the model wants them."""
         control = ARMS[arm].control
-        return self._controls.apply(control, prepared) if control else prepared
+        given = self._controls.apply(control, prepared) if control else prepared
+        return self.model.words_by_trust(given, ARMS[arm])
 
     def answer(self, prepared: "list[PreparedRow]", arm: str, max_new_tokens: int) -> list[Any]:
         """One answer a row, with what `shown` gave. Pictures of the call before are not encoded again.
 
-        Rows that do not fit into the device's memory together are asked in halves. Raises R3Error naming a row that
-        does not fit alone.
+        Rows that do not fit into the device's memory together are asked in halves, and so many only from then on.
+        Raises RowOutOfMemoryError naming a row that does not fit alone.
         """
         import torch
 
-        try:
-            return self._answer(prepared, arm, max_new_tokens)
-        except torch.OutOfMemoryError as error:
-            if len(prepared) == 1:
-                raise R3Error(
-                    f"{prepared[0].row_id} alone does not fit into memory; train with smaller pictures (--max_pixels) "
-                    f"or shorter texts, or take a larger device: {error}"
-                ) from error
-        # Outside of the handler, whose error holds the tensors of the attempt.
-        self._pictures, self._seen = [], None
-        half = len(prepared) // 2
-        parts = (prepared[:half], prepared[half:])
+        size = min(self._most_rows or len(prepared), len(prepared))
+        if size == len(prepared):
+            try:
+                return self._answer(prepared, arm, max_new_tokens)
+            except torch.OutOfMemoryError as error:
+                if len(prepared) == 1:
+                    raise RowOutOfMemoryError(
+                        f"{prepared[0].row_id} alone is out of memory: train with smaller pictures (--max_pixels) or "
+                        f"shorter texts (--r3.prompt.max_ocr_chars), or take a larger device ({error})"
+                    ) from error
+            # Outside of the handler, whose error holds the tensors of the attempt.
+            size = self._most_rows = -(-size // 2)
+        parts = [prepared[start : start + size] for start in range(0, len(prepared), size)]
         return [answer for part in parts for answer in self.answer(part, arm, max_new_tokens)]
 
     def _answer(self, prepared: "list[PreparedRow]", arm: str, max_new_tokens: int) -> list[Any]:
@@ -159,6 +163,7 @@ class Subject:
         batch = to_device(batch, model.device)
         pictures = [row.damaged.pixel_values for row in prepared]
         if not _are_same(pictures, self._pictures):
+            self._pictures, self._seen = [], None  # not both in memory
             self._pictures, self._seen = pictures, model.see(batch)
         return model.generate(batch, max_new_tokens=max_new_tokens, seen=self._seen)
 

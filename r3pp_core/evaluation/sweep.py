@@ -110,7 +110,8 @@ def _ask(
         samples = [line for line in _lines(plan, "samples") if (line["arm"], line["level"]) in plan.answered]
         rejected = {line["id"]: line for line in _lines(plan, "rejected")}
         dtypes = set(finished.details["dtype"].split(JOINT))
-        progress(f"{stage}: {len(samples)} answers of {plan.out_dir} stand, only their scores are made again")
+        rest = "" if plan.num_generations else ", only their scores are made again"
+        progress(f"{stage}: {len(samples)} answers of {plan.out_dir} stand{rest}")
     if plan.num_generations:
         progress(f"{stage}: {len(plan.rows)} rows, {plan.num_generations} answers to generate")
         answer()

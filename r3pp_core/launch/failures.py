@@ -20,7 +20,7 @@ FailureKind = Literal[
 ]
 
 MAX_REASON_CHARS = 4000
-OUT_OF_MEMORY_TYPES = {"OutOfMemoryError", "MemoryError"}
+OUT_OF_MEMORY_TYPES = {"OutOfMemoryError", "MemoryError", "RowOutOfMemoryError"}
 # In lower case, as the libraries write them; the first that occurs names the kind.
 PHRASES: dict[FailureKind, tuple[str, ...]] = {
     "disk_full": ("no space left on device", "disk quota exceeded"),
@@ -73,6 +73,10 @@ class LaunchFailed(R3Error):  # noqa: N818 - the outcome of a launch, beside Job
 
 class NonFiniteLossError(R3Error):
     """The loss is NaN or infinite; `message` is a whole sentence with the step and the remedy."""
+
+
+class RowOutOfMemoryError(R3Error):
+    """One row alone does not fit into a device's memory; `message` is a whole sentence with the row and the remedy."""
 
 
 def describe(error: BaseException, rank: int) -> dict[str, Any]:

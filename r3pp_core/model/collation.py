@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 NUM_OCR_FEATURES = 3
+NUM_DIGITS = 4  # of a confidence, so that what hangs on it does not depend on how rows were batched
 T_co = TypeVar("T_co", bound="EvidenceBatch | Batch | StepMeans")
 
 
@@ -119,7 +120,7 @@ def encode_row(
         damaged.row["question"],
         instruction(damaged.row["dataset"], config.prompt),
         damaged.pseudo_text if arm.ocr_text else None,
-        row.evidence.text.texts if arm.text_evidence and config.use_words and "words" not in arm.off else [],
+        words_of(row, config, arm),
         config.prompt,
     )
     num_soft_tokens = config.num_soft_tokens if arm.soft_tokens else 0
@@ -127,6 +128,26 @@ def encode_row(
     answer = damaged.row["answer"] if with_answers else None
     encoded = encode(tokenizer, text, answer, num_soft_tokens, num_image_tokens, system_turn(config.prompt))
     return EncodedRow(row, encoded)
+
+
+def words_of(row: PreparedRow, config: R3Config, arm: Arm) -> list[str]:
+    """The text evidence that the prompt of a row holds as words, best first."""
+    is_given = row.has_words and arm.text_evidence and config.use_words and "words" not in arm.off
+    return row.evidence.text.texts if is_given else []
+
+
+def words_by_trust(rows: Sequence[PreparedRow], config: R3Config, c_text: Sequence[float] | None) -> list[PreparedRow]:
+    """The rows, without words where their own text is in the prompt and its `c_text` not below `words_below`.
+
+    `c_text`: the simulator's truth in training, elsewhere what the confidence head states; None where it is not known.
+    """
+    below = config.words_below
+    if below is None or c_text is None or not config.prompt.max_ocr_chars:
+        return list(rows)
+    return [
+        replace(row, has_words=round(trust, NUM_DIGITS) < below or not row.damaged.pseudo_text.strip())
+        for row, trust in zip(rows, c_text, strict=True)
+    ]
 
 
 def split_by_length(encoded: Sequence[EncodedRow], max_length: int) -> tuple[list[EncodedRow], list[RejectedRow]]:
@@ -177,7 +198,7 @@ def collate_encoded(
         labels=torch.from_numpy(labels),
         pixel_values=torch.from_numpy(np.concatenate([row.damaged.pixel_values for row in rows])),
         image_grid_thw=torch.tensor([row.damaged.grid_thw for row in rows]),
-        evidence=_evidence(rows, config, arm),
+        evidence=evidence_batch(rows, config, arm),
         off=arm.off,
     )
 
@@ -192,7 +213,7 @@ def ocr_features(conf: float | None, text: str) -> list[float]:
     return [math.log(bounded / (1 - bounded)) / 4, float(conf is not None), math.log1p(len(text)) / 6]
 
 
-def _evidence(rows: Sequence[PreparedRow], config: R3Config, arm: Arm) -> EvidenceBatch:
+def evidence_batch(rows: Sequence[PreparedRow], config: R3Config, arm: Arm) -> EvidenceBatch:
     import torch
 
     def stacked(values: list[Any]) -> "Tensor":

@@ -48,6 +48,12 @@ class R3Config(BaseModel):
     num_image_tokens: int = Field(default=4, ge=1, description="soft tokens of VisualMemory")
     num_latent_tokens: int = Field(default=4, ge=1, description="soft tokens of LatentImputation")
     use_words: bool = Field(default=True, description="text evidence as words in the prompt")
+    words_below: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="words only where the picture's own text is trusted (c_text) less than this; empty: always",
+    )
     use_prefix: bool = Field(default=True, description="text evidence as soft tokens")
     use_visual_memory: bool = Field(default=True, description="image evidence as soft tokens")
     use_latents: bool = Field(default=True, description="learned tokens where the picture is not to be trusted")

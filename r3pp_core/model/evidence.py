@@ -105,6 +105,8 @@ class Retriever:
         self, texts: Sequence[str], pictures: "Sequence[Image.Image]", own_sha256: Sequence[str]
     ) -> list[RowEvidence]:
         """One batch of queries; entries with the query's own picture hash are left out."""
+        if not texts:
+            return []
         exclude = [{sha} for sha in own_sha256]
         with self._one_at_a_time:
             text = self._search(self.text_index, self.text_encoder.encode(list(texts)), exclude)

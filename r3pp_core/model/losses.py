@@ -30,18 +30,35 @@ def gate_target(c_vis: Tensor, c_text: Tensor, available: Tensor) -> Tensor:
 
 
 def gate_loss(gate: Tensor, target: Tensor) -> Tensor:
-    """Squared distance of the two distributions, mean over rows."""
-    return (gate - target).square().sum(dim=-1).mean()
+    """KL(target || gate), mean over rows, in fp32.
+
+    A squared distance would hardly move a softmax that came near 0 or 1.
+    """
+    target = target.float()
+    found = gate.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    return (torch.xlogy(target, target) - target * found).sum(dim=-1).mean()
 
 
-def confidence_loss(predicted: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
-    """Mean squared error of [B, 2] against the simulator's truth."""
-    return (predicted - torch.stack([c_vis, c_text], dim=-1)).square().mean()
+def confidence_loss(log_odds: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
+    """The stated shares, given as log odds [B, 2], against the simulator's truth: mean over rows and both."""
+    return _share_kl(log_odds, torch.stack([c_vis, c_text], dim=-1))
 
 
-def router_loss(strength: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
-    """Mean squared error of [B] against 1 - c_vis c_text: evidence is wanted as far as picture or text is lost."""
-    return (strength - (1 - c_vis * c_text)).square().mean()
+def router_loss(log_odds: Tensor, c_vis: Tensor, c_text: Tensor) -> Tensor:
+    """The strength, given as log odds [B], against 1 - c_vis c_text: evidence is wanted as far as picture or text is
+    lost."""
+    return _share_kl(log_odds, 1 - c_vis * c_text)
+
+
+def _share_kl(log_odds: Tensor, truth: Tensor) -> Tensor:
+    """KL(truth || share) of shares in [0, 1], mean, in fp32: cross-entropy less its least, so 0 where they agree.
+
+    A squared error would hardly move a share that came near 0 or 1.
+    """
+    truth = truth.float()
+    crossed = nn.functional.binary_cross_entropy_with_logits(log_odds.float(), truth, reduction="none")
+    least = -(torch.xlogy(truth, truth) + torch.xlogy(1 - truth, 1 - truth))
+    return (crossed - least).mean()
 
 
 def entropy(gate: Tensor) -> Tensor:

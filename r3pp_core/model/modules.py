@@ -117,8 +117,9 @@ class Router(nn.Module):
         self.logit = two_layers(num_features, b, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, F] -> [B] in [0, 1]."""
-        return torch.sigmoid(self.logit(features)).squeeze(-1)
+        """[B, F] -> [B]: the log odds of the strength, whose sigmoid lies in [0, 1]."""
+        log_odds: Tensor = self.logit(features).squeeze(-1)
+        return log_odds
 
 
 class ConfidenceHead(nn.Module):
@@ -129,5 +130,6 @@ class ConfidenceHead(nn.Module):
         self.logits = two_layers(num_features, b, 2)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, F] -> [B, 2]: c_vis, c_text in [0, 1]."""
-        return torch.sigmoid(self.logits(features))
+        """[B, F] -> [B, 2]: the log odds of c_vis and c_text, whose sigmoid lies in [0, 1]."""
+        log_odds: Tensor = self.logits(features)
+        return log_odds

@@ -59,8 +59,11 @@ class DamagedRow:
 
 @dataclass(frozen=True)
 class PreparedRow:
+    """`has_words`: whether its text evidence is given as words too, and not as soft tokens alone."""
+
     damaged: DamagedRow
     evidence: RowEvidence
+    has_words: bool = True
 
     def undamaged(self) -> "PreparedRow":
         """The same row in its clean view."""
@@ -168,23 +171,24 @@ class Preparer:
         config = self.config
         if self.retriever is None or not usable:
             found = [RowEvidence.none(config.k, config.text_dim, config.image_dim) for _ in usable]
-        elif clean := self._clean_evidence(usable):
-            found = clean
         else:
-            found = self.retriever.look_up(
-                [row.query[: config.max_query_chars] for row in usable],
-                [row.picture for row in usable],
-                [row.row["image_sha256"] for row in usable],
-            )
+            found = self._found(self.retriever, usable)
         return Preparation([PreparedRow(*pair) for pair in zip(usable, found, strict=True)], rejected)
 
-    def _clean_evidence(self, rows: Sequence[DamagedRow]) -> list[RowEvidence] | None:
-        """What was looked up once, if no row is damaged and all are known."""
-        if self.retriever is None or any(row.level for row in rows):
-            return None
-        return self.retriever.look_up_clean(
-            [row.row["id"] for row in rows], [row.row["image_sha256"] for row in rows], self.config.max_query_chars
+    def _found(self, retriever: Retriever, rows: Sequence[DamagedRow]) -> list[RowEvidence]:
+        """Of undamaged rows what was looked up once, where it serves; the others are encoded together."""
+        clean = [row for row in rows if not row.level]
+        kept = retriever.look_up_clean(
+            [row.row["id"] for row in clean], [row.row["image_sha256"] for row in clean], self.config.max_query_chars
         )
+        encoded = [row for row in rows if row.level] if kept else list(rows)
+        looked_up = retriever.look_up(
+            [row.query[: self.config.max_query_chars] for row in encoded],
+            [row.picture for row in encoded],
+            [row.row["image_sha256"] for row in encoded],
+        )
+        searched, remembered = iter(looked_up), iter(kept or ())
+        return [next(searched if row.level or not kept else remembered) for row in rows]
 
 
 def patches(picture: "Image.Image", image_processor: Any, max_pixels: int) -> tuple[Floats, tuple[int, int, int]]:

@@ -4,10 +4,11 @@ B rows, T padded length, K soft tokens, n answer tokens of the batch, V vocabula
 """
 
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253 - defines a torch module; imported inside functions only
 from torch import Tensor, nn  # noqa: TID253 - see above
@@ -15,10 +16,13 @@ from torch import Tensor, nn  # noqa: TID253 - see above
 from r3pp_core.errors import R3Error
 from r3pp_core.model import losses
 from r3pp_core.model.backbone import PLACEHOLDER, Backbone
-from r3pp_core.model.collation import IGNORED, Batch
-from r3pp_core.model.config import LossWeights, R3Config
+from r3pp_core.model.collation import IGNORED, Batch, evidence_batch, to_device, words_by_trust
+from r3pp_core.model.config import Arm, LossWeights, R3Config
 from r3pp_core.model.injection import injected
 from r3pp_core.model.reconstruction import Reconstructed, Reconstruction, StepMeans
+
+if TYPE_CHECKING:
+    from r3pp_core.model.preparation import PreparedRow
 
 NEVER_GENERATED = (PLACEHOLDER, "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 
@@ -151,10 +155,10 @@ class R3Model(nn.Module):
         if made.gate is not None:
             conf = conf + losses.gate_loss(made.gate, losses.gate_target(c_vis, c_text, made.available))
             entropy = losses.negative_entropy(made.gate)
-        if made.confidence is not None:
-            conf = conf + losses.confidence_loss(made.confidence, c_vis, c_text)
-        if made.router is not None:
-            router = losses.router_loss(made.router, c_vis, c_text)
+        if made.confidence_log_odds is not None:
+            conf = conf + losses.confidence_loss(made.confidence_log_odds, c_vis, c_text)
+        if made.router_log_odds is not None:
+            router = losses.router_loss(made.router_log_odds, c_vis, c_text)
         if step is not None and made.step_aligned is not None:
             text, image = made.step_aligned
             align, num_pairs = losses.align_loss(text, image, step.both)
@@ -180,6 +184,15 @@ class R3Model(nn.Module):
         with self._injected(batch, made), self._autocast():
             output = self.backbone(**self._inputs(batch, made), logits_to_keep=at_answer, use_cache=False)
         return output.logits, batch.labels[:, 1:][at_answer[:, :-1]]
+
+    @torch.inference_mode()
+    def words_by_trust(self, rows: Sequence["PreparedRow"], arm: Arm) -> "list[PreparedRow]":
+        """The rows as `arm` asks them: those whose own text the model trusts do without evidence as words."""
+        stated = None
+        if self.config.words_below is not None and "confidence" not in arm.off:
+            evidence = to_device(evidence_batch(rows, self.config, arm), self.device)
+            stated = self.reconstruction.stated_confidence(evidence)
+        return words_by_trust(rows, self.config, None if stated is None else stated[:, 1].tolist())
 
     @torch.inference_mode()
     def see(self, batch: Batch) -> Any:

@@ -32,7 +32,8 @@ class Reconstructed:
     available: Tensor  # bool [B, 3]: text evidence, image evidence, own vision
     gate: Tensor | None  # [B, 3]
     confidence: Tensor | None  # [B, 2]: c_vis, c_text
-    router: Tensor | None  # [B]
+    confidence_log_odds: Tensor | None  # [B, 2]: the head's own
+    router_log_odds: Tensor | None  # [B]
     step_aligned: tuple[Tensor, Tensor] | None  # two [R, b]: the rows of `StepMeans`, None without them
 
 
@@ -118,30 +119,37 @@ class Reconstruction(nn.Module):
             [evidence.text_mask.any(1), evidence.image_mask.any(1), torch.ones_like(evidence.text_mask[:, 0])], dim=1
         )
         scores = torch.cat([evidence.text_scores, evidence.image_scores], dim=1)
-        confidence = self._confidence(evidence, scores)
+        log_odds = self._confidence_log_odds(evidence, scores)
+        stated = None if log_odds is None else log_odds.sigmoid()
+        confidence = None if stated is None else stated.to(dtype)
         if confidence is not None and "confidence" in off:
-            confidence = torch.full_like(confidence, UNKNOWN)
+            stated, confidence = None, torch.full_like(confidence, UNKNOWN)
         aligned = self.aligner(*hit_means(evidence)) if self.config.use_aligner else None
         gate = self._gate(scores, confidence, aligned, available)
-        router = self._router(scores, confidence, gate)
+        router = self._router_log_odds(scores, confidence, gate)
+        strength = torch.ones_like(evidence.c_vis) if router is None else router.sigmoid().to(dtype)
         if "gate" in off:
             gate = None
-        tokens, token_mask = self._tokens(evidence, available, gate, confidence, router, off)
-        if "confidence" in off:
-            confidence = None
+        tokens, token_mask = self._tokens(evidence, available, gate, confidence, strength, off)
         step_aligned = None
         if step and self.config.use_aligner:
             text, image = self.aligner(step.text, step.image)
             step_aligned = text.float(), image.float()
-        gate, confidence, router = (None if one is None else one.float() for one in (gate, confidence, router))
-        return Reconstructed(tokens, token_mask, available, gate, confidence, router, step_aligned)
+        gate = None if gate is None else gate.float()
+        return Reconstructed(tokens, token_mask, available, gate, stated, log_odds, router, step_aligned)
 
-    def _confidence(self, evidence: EvidenceBatch, scores: Tensor) -> Tensor | None:
+    def stated_confidence(self, evidence: EvidenceBatch) -> Tensor | None:
+        """[B, 2]: c_vis, c_text in [0, 1], in fp32, as `forward` has them; None where the head is off."""
+        evidence = in_dtype(evidence, next(self.parameters(), self.token_norm).dtype)
+        log_odds = self._confidence_log_odds(evidence, torch.cat([evidence.text_scores, evidence.image_scores], dim=1))
+        return None if log_odds is None else log_odds.sigmoid()
+
+    def _confidence_log_odds(self, evidence: EvidenceBatch, scores: Tensor) -> Tensor | None:
         if not self.config.use_confidence:
             return None
         seen = [evidence.image_query, evidence.ocr, scores]
         predicted: Tensor = self.confidence(torch.cat(seen, dim=1))
-        return predicted
+        return predicted.float()
 
     def _gate(
         self, scores: Tensor, confidence: Tensor | None, aligned: tuple[Tensor, Tensor] | None, available: Tensor
@@ -157,7 +165,7 @@ class Reconstruction(nn.Module):
         gate: Tensor = self.gate(torch.cat(features, dim=1), available)
         return gate
 
-    def _router(self, scores: Tensor, confidence: Tensor | None, gate: Tensor | None) -> Tensor | None:
+    def _router_log_odds(self, scores: Tensor, confidence: Tensor | None, gate: Tensor | None) -> Tensor | None:
         if not self.config.use_router:
             return None
         features = [scores]
@@ -165,8 +173,8 @@ class Reconstruction(nn.Module):
             features.append(confidence.detach())
         if gate is not None:
             features.append(entropy(gate)[:, None].detach().to(gate.dtype))
-        strength: Tensor = self.router(torch.cat(features, dim=1))
-        return strength
+        predicted: Tensor = self.router(torch.cat(features, dim=1))
+        return predicted.float()
 
     def _tokens(
         self,
@@ -174,11 +182,10 @@ class Reconstruction(nn.Module):
         available: Tensor,
         gate: Tensor | None,
         confidence: Tensor | None,
-        router: Tensor | None,
+        strength: Tensor,
         off: frozenset[str],
     ) -> tuple[Tensor | None, Tensor | None]:
         config, norm = self.config, self.token_norm
-        strength = torch.ones_like(evidence.c_vis) if router is None else router
         groups: list[tuple[str, Tensor, Tensor]] = []
         if config.use_prefix:
             g = strength if gate is None else strength * gate[:, 0]

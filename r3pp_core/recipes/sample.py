@@ -29,8 +29,13 @@ def sample(paths: RunPaths) -> TrainConfig:
         keep=2,
         num_workers=1,
         num_threads=2,
-        curriculum=CurriculumConfig(kind="cyclic", warmup_steps=5, total_steps=NUM_STEPS, num_cycles=6),
-        r3=R3Config(bottleneck=64, max_query_chars=160, prompt=PromptConfig(max_ocr_chars=300, max_context_chars=600)),
+        curriculum=CurriculumConfig(kind="constant", spread_rows=True, clean_share=0.25),
+        r3=R3Config(
+            bottleneck=64,
+            max_query_chars=160,
+            words_below=0.7,
+            prompt=PromptConfig(max_ocr_chars=300, max_context_chars=600),
+        ),
     )
 
 
@@ -43,6 +48,5 @@ def smoke(paths: RunPaths) -> TrainConfig:
         "eval_every": SMOKE_STEPS // 2,
         "eval_rows": 8,
         "save_every": SMOKE_STEPS // 2,
-        "curriculum": CurriculumConfig(warmup_steps=2, total_steps=SMOKE_STEPS),
     }
     return sample(paths).model_copy(update=shorter)

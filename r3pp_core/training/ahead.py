@@ -39,7 +39,7 @@ class Share:
 class StepsAhead:
     """This rank's micro-batches of step after step. At most `lookahead` steps wait, so memory is bounded.
 
-    What a step holds depends on its positions in the order, on `level_of(step)` and on the rows' visits alone.
+    What a step holds depends on its positions in the order and on `level_of(step, row id, visit)` alone.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class StepsAhead:
         batcher: Batcher,
         rows: RowFile,
         order: MixedOrder,
-        level_of: Callable[[int], float],
+        level_of: Callable[[int, str, int], float],
         share: Share,
         *,
         num_workers: int,
@@ -73,10 +73,11 @@ class StepsAhead:
         self._retrieve_pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, step: int) -> None:
-        level = self.level_of(step)
         draws = [self.order.at(position) for position in self.share.positions(step)]
+        drawn = [(self.rows.row(draw.row), draw.visit) for draw in draws]
         damaged = [
-            self._damage_pool.submit(self.preparer.damage, self.rows.row(draw.row), level, draw.visit) for draw in draws
+            self._damage_pool.submit(self.preparer.damage, row, self.level_of(step, row["id"], visit), visit)
+            for row, visit in drawn
         ]
         self._waiting.append(self._retrieve_pool.submit(self._finish, damaged))
 

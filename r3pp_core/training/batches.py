@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from r3pp_core.model.collation import Batch, EncodedRow, collate_encoded, encode_row, split_by_length
+from r3pp_core.model.collation import Batch, EncodedRow, collate_encoded, encode_row, split_by_length, words_by_trust
 from r3pp_core.model.config import ARMS, Arm
 from r3pp_core.model.preparation import Preparation, PreparedRow, RejectedRow
 from r3pp_core.model.probe import probe_row
@@ -35,9 +35,11 @@ class Batcher:
         self.batch_size, self.max_length = batch_size, max_length
         self.arm, self.for_teacher = arm, for_teacher
 
-    def step(self, prepared: Sequence[Preparation]) -> RankStep:
-        """Rows of similar length share a micro-batch, so little is padded."""
+    def step(self, prepared: Sequence[Preparation], *, all_words: bool = False) -> RankStep:
+        """Rows of similar length share a micro-batch, so little is padded. `all_words`: also where none are needed."""
         rows = [row for part in prepared for row in part.rows]
+        if self.config.use_confidence and not all_words:
+            rows = words_by_trust(rows, self.config, [row.damaged.c_text for row in rows])
         encoded = [self._encode(row, self.arm) for row in rows]
         fitting, too_long = split_by_length(encoded, self.max_length)
         clean: dict[str, EncodedRow] = {}

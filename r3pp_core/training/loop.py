@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from r3pp_core.corruption.curriculum import level_at
+from r3pp_core.corruption.curriculum import level_at, row_level
 from r3pp_core.errors import R3Error
 from r3pp_core.launch.failures import NonFiniteLossError
 from r3pp_core.model.preparation import RejectedRow, refuse_nothing_usable
@@ -184,7 +184,7 @@ def steps_ahead(run: Training) -> StepsAhead:
         run.batcher,
         run.train_rows,
         run.order,
-        lambda step: level_at(step, config.curriculum),
+        lambda step, row_id, visit: row_level(step, config.curriculum, config.corruption.seed, row_id, visit),
         Share(run.step, run.position, run.rows_a_rank, group.rank, group.size),
         num_workers=config.num_workers,
         lookahead=config.lookahead,

@@ -84,3 +84,28 @@ def broken(made, tmp_path) -> Made:
     root = tmp_path / "workspace"
     shutil.copytree(made.root, root, symlinks=True)
     return Made(root, made.source, made.instance, made.definitions, made.result)
+
+
+@pytest.fixture(scope="session")
+def run_experiment():
+    """`run_experiment(made, name, sweep)`: two steps, export and evaluation by the assets, on its instance."""
+    parts = [dg.AssetKey(["experiment", part]) for part in ("checkpoint", "model", "evaluation")]
+    job = dg.define_asset_job("experiment", dg.AssetSelection.assets(*parts))
+
+    def run(made: Made, name: str, sweep: dict) -> dg.ExecuteInProcessResult:
+        made.instance.add_dynamic_partitions("experiment", [name])
+        definitions = dg.Definitions.merge(made.definitions, dg.Definitions(jobs=[job]))
+        return definitions.resolve_job_def("experiment").execute_in_process(
+            instance=made.instance,
+            partition_key=name,
+            run_config={
+                "loggers": {"brief": {}},
+                "resources": {"workspace": {"config": {"root": str(made.root), "source": str(made.source)}}},
+                "ops": {
+                    "experiment__checkpoint": {"config": {"max_steps": 2, "overrides": {"eval_rows": 0}}},
+                    "experiment__evaluation": {"config": sweep},
+                },
+            },
+        )
+
+    return run

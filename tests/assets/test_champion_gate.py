@@ -1,6 +1,7 @@
 """The gate in Dagster: a closed one leaves report and champion as they are, and a rollback is a materialization."""
 
 import json
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -10,6 +11,7 @@ from r3pp_assets.demo import GATE_STEPS, gate_reasons
 from r3pp_core.artefact import hash_file, hash_json
 from r3pp_core.champion.history import current, entries
 from r3pp_core.champion.promotion import promote
+from r3pp_core.model.backbone import weights_hash
 
 
 @pytest.fixture
@@ -96,3 +98,25 @@ def test_a_rollback_is_a_job_whose_materialization_says_what_and_why(broken, run
     assert "it swears" in shown["card"].value
     assert event.materialization.tags["dagster/data_version"] == "another"
     assert current(broken.paths.champion_dir).number == 3
+
+
+def test_an_experiment_becomes_the_champion_by_the_job_promote_and_through_the_gate_only(
+    broken, run, any_model_passes, run_experiment
+):
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_experiment(replace(broken, instance=instance), "bold", SWEEP["config"]).success
+    before = entries(broken.paths.champion_dir)
+    to_gate = {"champion": {"config": {"candidate": "bold"}}}
+    result = run("promote", to_gate, gate={**any_model_passes, "min_robustness_gain": 1.0})
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "has to be above +100.0" in failure.step_failure_data.error.message
+    assert entries(broken.paths.champion_dir) == before
+    result = run("promote", to_gate, gate=any_model_passes)
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    assert event.materialization.metadata["change"].value == "promoted"
+    champion = current(broken.paths.champion_dir)
+    assert champion.number == 2
+    assert champion.model_hash == weights_hash(broken.paths.model_dir("bold"))
+    assert champion.model_hash != before[0].model_hash

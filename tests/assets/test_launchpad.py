@@ -100,24 +100,10 @@ def test_a_name_that_cannot_be_a_folder_cannot_be_an_experiment(name):
         run_name(Context())
 
 
-def test_an_experiment_trains_beside_the_production_line(made):
+def test_an_experiment_trains_beside_the_production_line(made, run_experiment):
     """Its checkpoint, model and evaluation stand under its name, and production's checkpoints are untouched."""
     before = sorted(path.name for path in made.paths.checkpoint_dir().glob("step_*"))
-    made.instance.add_dynamic_partitions("experiment", ["short"])
-    keys = [dg.AssetKey(["experiment", part]) for part in ("checkpoint", "model", "evaluation")]
-    definitions = dg.Definitions.merge(
-        made.definitions, dg.Definitions(jobs=[dg.define_asset_job("experiment", dg.AssetSelection.assets(*keys))])
-    )
-    result = definitions.resolve_job_def("experiment").execute_in_process(
-        instance=made.instance,
-        partition_key="short",
-        run_config={
-            "ops": {
-                "experiment__checkpoint": {"config": {"max_steps": 2, "overrides": {"eval_rows": 0}}},
-                "experiment__evaluation": {"config": {"rows_per_dataset": 1, "levels": [0.0]}},
-            }
-        },
-    )
+    result = run_experiment(made, "short", {"rows_per_dataset": 1, "levels": [0.0]})
     assert result.success
     assert (made.paths.checkpoint_dir("short") / "step_2").is_dir()
     assert (made.paths.model_dir("short") / "config.json").is_file()

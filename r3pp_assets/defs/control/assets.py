@@ -2,9 +2,10 @@
 
 import dagster as dg
 
-from r3pp_assets.defs.evaluate.assets import BACKBONE, TABLES, EvaluateAssetConfig, load_r3, run_evaluation
+from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, load_r3, run_evaluation
 from r3pp_assets.defs.train.run import TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
+from r3pp_assets.inputs import ASKED_OF, BACKBONE, INDICES, TRAINED_ON
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
@@ -14,7 +15,7 @@ CHECKPOINT, MODEL = (dg.AssetKey(["control", name]) for name in ("checkpoint", "
 
 @dg.asset(
     key=CHECKPOINT,
-    deps=[dg.AssetKey(["merged", "train"]), dg.AssetKey(["merged", "val"]), BACKBONE],
+    deps=[*TRAINED_ON, BACKBONE],
     group_name="control",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
@@ -55,7 +56,7 @@ def control_model(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
 
 @dg.asset(
     key=["control", "evaluation"],
-    deps=[*TABLES, MODEL, BACKBONE, dg.AssetKey(["index", "text"]), dg.AssetKey(["index", "image"])],
+    deps=[*ASKED_OF, MODEL, BACKBONE, *INDICES],
     group_name="control",
     kinds={"torch", "json"},
     owners=["team:models"],

@@ -12,6 +12,7 @@ from r3pp_assets.conditions import LOOKED_AT_MONTHLY, ON_CHANGE
 from r3pp_assets.defs.evaluate.tables import plots_markdown, report_numbers, results_table
 from r3pp_assets.defs.experiment.partitions import NAME
 from r3pp_assets.failures import user_errors
+from r3pp_assets.inputs import ASKED_OF, BACKBONE, ENCODERS, INDICES
 from r3pp_assets.launchpad import empty_means, refused_at_launch
 from r3pp_assets.metadata import Context, disk_use, materialization
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from r3pp_core.evaluation.subjects import Subject
     from r3pp_core.model.config import R3Config
 
-TABLES = [dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])]
-ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
-INDICES = [dg.AssetKey(["index", "text"]), dg.AssetKey(["index", "image"])]
-BACKBONE = dg.AssetKey(["models", "backbone"])
 CONTROL = dg.AssetKey(["control", "evaluation"])
 R3_MODEL = dg.AssetKey(["model", "r3"])
 
@@ -141,7 +138,7 @@ def load_r3(paths: Workspace, model_dir: Path) -> "Subject":
 
 @dg.asset(
     key=["evaluation", "base"],
-    deps=[*TABLES, BACKBONE],
+    deps=[*ASKED_OF, BACKBONE],
     group_name="evaluate",
     kinds={"torch", "json"},
     owners=["team:models"],
@@ -176,7 +173,7 @@ def evaluation_base(
 
 @dg.asset(
     key=["evaluation", "r3"],
-    deps=[*TABLES, R3_MODEL, BACKBONE, *INDICES, *ENCODERS],
+    deps=[*ASKED_OF, R3_MODEL, BACKBONE, *INDICES, *ENCODERS],
     group_name="evaluate",
     kinds={"torch", "json"},
     owners=["team:models"],

@@ -4,16 +4,21 @@ import re
 
 import dagster as dg
 
-from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, ask_champion_too, load_r3, run_evaluation
+from r3pp_assets.defs.evaluate.assets import (
+    EvaluateAssetConfig,
+    ask_champion_too,
+    load_r3,
+    run_evaluation,
+)
 from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS
-from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, export_run, train_run
+from r3pp_assets.defs.train.run import TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
+from r3pp_assets.inputs import ASKED_OF, BACKBONE, ENCODERS, INDICES, NEIGHBOURS, TRAINED_ON
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
 from r3pp_core.errors import UsageError
 
-BACKBONE = dg.AssetKey(["models", "backbone"])
 CHECKPOINT = dg.AssetKey(["experiment", "checkpoint"])
 MODEL = dg.AssetKey(["experiment", "model"])
 
@@ -32,7 +37,7 @@ def run_name(context: dg.AssetExecutionContext) -> str:
 @dg.asset(
     key=CHECKPOINT,
     partitions_def=RUNS,
-    deps=[dg.AssetKey(["merged", "train"]), dg.AssetKey(["merged", "val"]), *INDICES, *ENCODERS, BACKBONE],
+    deps=[*TRAINED_ON, *INDICES, NEIGHBOURS, *ENCODERS, BACKBONE],
     group_name="experiment",
     kinds={"torch", "safetensors"},
     owners=["team:models"],
@@ -69,7 +74,7 @@ def experiment_model(context: dg.AssetExecutionContext, workspace: WorkspaceReso
 @dg.asset(
     key=["experiment", "evaluation"],
     partitions_def=RUNS,
-    deps=[MODEL, BACKBONE, dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"]), *INDICES, *ENCODERS],
+    deps=[*ASKED_OF, MODEL, BACKBONE, *INDICES, *ENCODERS],
     group_name="experiment",
     kinds={"torch", "json"},
     owners=["team:models"],

@@ -3,8 +3,9 @@
 import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
-from r3pp_assets.defs.train.run import ENCODERS, INDICES, TrainAssetConfig, export_run, train_run
+from r3pp_assets.defs.train.run import TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
+from r3pp_assets.inputs import BACKBONE, ENCODERS, INDICES, NEIGHBOURS, TRAINED_ON
 from r3pp_assets.resources.launchers import LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
@@ -13,11 +14,11 @@ from r3pp_core import code_versions
 @dg.asset(
     key=["checkpoint", "r3"],
     deps=[
-        dg.AssetKey(["merged", "train"]),
-        dg.AssetKey(["merged", "val"]),
+        *TRAINED_ON,
         *INDICES,
+        NEIGHBOURS,
         *ENCODERS,
-        dg.AssetKey(["models", "backbone"]),
+        BACKBONE,
     ],
     group_name="train",
     kinds={"torch", "safetensors"},
@@ -40,7 +41,7 @@ def checkpoint_r3(
 
 @dg.asset(
     key=["model", "r3"],
-    deps=[dg.AssetKey(["checkpoint", "r3"]), dg.AssetKey(["models", "backbone"])],
+    deps=[dg.AssetKey(["checkpoint", "r3"]), BACKBONE],
     group_name="train",
     kinds={"safetensors"},
     owners=["team:models"],

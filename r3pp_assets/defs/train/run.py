@@ -16,9 +16,6 @@ from r3pp_core.recipes.registry import RECIPES
 from r3pp_core.training.config import TrainConfig
 from r3pp_core.workspace import Workspace
 
-ENCODERS = [dg.AssetKey(["models", "clip"]), dg.AssetKey(["models", "minilm"])]
-INDICES = [dg.AssetKey(["index", kind]) for kind in ("text", "image", "neighbours")]
-
 if TYPE_CHECKING:
     RecipeName = str
     BackendName = str

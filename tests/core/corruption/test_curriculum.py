@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from r3pp_core.corruption.curriculum import CurriculumConfig, level_at
+from r3pp_core.corruption.curriculum import CurriculumConfig, level_at, row_level
 from r3pp_core.errors import UsageError
 
 
@@ -50,3 +50,38 @@ def test_a_negative_step_is_refused():
 def test_a_highest_level_above_1_is_refused():
     with pytest.raises(ValidationError):
         CurriculumConfig(max_level=1.2)
+
+
+def levels_of_rows(config, step=500, num_rows=1000, visit=0):
+    return [row_level(step, config, 0, f"chartqa/train/{number}", visit) for number in range(num_rows)]
+
+
+def test_rows_of_a_step_are_all_at_its_level_unless_told_otherwise():
+    config = CurriculumConfig(kind="cyclic", warmup_steps=0, total_steps=1500)
+    assert set(levels_of_rows(config)) == {level_at(500, config)}
+
+
+def test_spread_rows_lie_evenly_between_clean_and_the_level_of_the_step():
+    levels = levels_of_rows(CurriculumConfig(kind="constant", spread_rows=True))
+    assert all(0 <= level < 0.8 for level in levels)
+    assert [sum(low <= level < low + 0.2 for level in levels) for low in (0, 0.2, 0.4, 0.6)] == pytest.approx(
+        [250] * 4, abs=60
+    )
+
+
+def test_a_share_of_the_rows_stays_clean():
+    levels = levels_of_rows(CurriculumConfig(kind="constant", clean_share=0.25))
+    assert set(levels) == {0.0, 0.8}
+    assert levels.count(0.0) == pytest.approx(250, abs=60)
+
+
+def test_the_clean_share_is_of_all_rows_also_where_the_others_are_spread():
+    levels = levels_of_rows(CurriculumConfig(kind="constant", spread_rows=True, clean_share=0.25))
+    assert levels.count(0.0) == pytest.approx(250, abs=60)
+    assert len({level for level in levels if level}) == len(levels) - levels.count(0.0)
+
+
+def test_a_row_keeps_its_place_among_the_levels_and_draws_anew_on_another_visit():
+    low, high = (CurriculumConfig(kind="constant", max_level=level, spread_rows=True) for level in (0.4, 0.8))
+    assert [2 * level for level in levels_of_rows(low)] == pytest.approx(levels_of_rows(high))
+    assert levels_of_rows(high, visit=1) != levels_of_rows(high)

@@ -1,13 +1,14 @@
 """What a sample says of its answer is what the model was shown."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from r3pp_core.evaluation.shards import sample
-from r3pp_core.model.config import ARMS, PromptConfig
+from r3pp_core.model.config import ARMS, PromptConfig, R3Config
 from r3pp_core.model.evidence import RowEvidence, RowHits
 from r3pp_core.model.preparation import PreparedRow
 from r3pp_core.retrieval.metadata import IndexEntry
@@ -30,7 +31,7 @@ def prepared(text_scores=(0.5, 0.25), pseudo_text="Sales\nof 2019  are 37"):
 
 def told(arm, row=None, max_ocr_chars=100, confidence=None):
     answer = SimpleNamespace(text="37", is_cut=True, gate=None, confidence=confidence)
-    return sample(row or prepared(), arm, answer, PromptConfig(max_ocr_chars=max_ocr_chars))
+    return sample(row or prepared(), arm, answer, R3Config(prompt=PromptConfig(max_ocr_chars=max_ocr_chars)))
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -64,6 +65,13 @@ def test_what_is_not_finite_is_null():
     line = told("r3", prepared((math.nan, 0.25)), confidence={"c_vis": math.inf, "c_text": 0.25})
     assert [hit["score"] for hit in line["evidence"]] == [None, 0.25, 0.5]
     assert line["confidence"] == {"c_vis": None, "c_text": 0.25}
+
+
+def test_whether_evidence_was_given_as_words_is_told():
+    assert told("r3")["has_words"] is True
+    assert told("r3", replace(prepared(), has_words=False))["has_words"] is False
+    assert told("r3", prepared(text_scores=()))["has_words"] is False, "nothing was found"
+    assert told("r3-no_words")["has_words"] is told("base_ocr")["has_words"] is False
 
 
 def test_whether_an_answer_came_to_its_end_is_told():

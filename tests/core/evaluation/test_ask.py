@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from r3pp_core.errors import R3Error, UsageError
-from r3pp_core.evaluation.ask import Answered, Evidence, as_page, as_text, ask
+from r3pp_core.evaluation.ask import NO_WORDS, Answered, Evidence, as_page, as_text, ask
 from r3pp_core.evaluation.subjects import Subject
 from r3pp_core.model.config import R3_ARMS, PromptConfig, R3Config
 from r3pp_core.sample.backbones import build_small_backbone
@@ -83,7 +83,7 @@ def test_the_page_shows_the_evidence_escapes_what_comes_from_data_and_asks_the_n
         Evidence("image", 0.5, 0.4, "../../etc/passwd", ""),
     ]
     gate = {"text": 0.5, "image": 0.25, "vision": 0.25}
-    page = as_page(Answered(picture, "<b>How?", "12", "units", 0.9, gate, None, hits), picture.parent)
+    page = as_page(Answered(picture, "<b>How?", "12", "units", 0.9, gate, None, hits, False), picture.parent)
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     assert "<b>How?" not in page
@@ -91,6 +91,14 @@ def test_the_page_shows_the_evidence_escapes_what_comes_from_data_and_asks_the_n
     assert "picture missing" in page, "the second hit says why it is not shown"
     assert 'src="http' not in page
     assert "score 0.750, weight 0.60" in page
+    assert NO_WORDS.replace("'", "&#39;") in page
+
+
+@pytest.mark.parametrize("has_words", [True, False])
+def test_whether_the_evidence_was_given_as_words_is_said(picture, has_words):
+    hit = Evidence("text", 0.75, 0.6, "chart.png", "12 units")
+    answered = Answered(picture, "How many?", "12", "units", 0.9, None, None, [hit], has_words)
+    assert (NO_WORDS in as_text(answered)) is not has_words
 
 
 def test_lines_that_the_engine_doubts_are_left_out_as_they_are_from_the_rows_of_training(subject, picture, monkeypatch):

@@ -25,6 +25,7 @@ from r3pp_core.evaluation.shards import answer_shards
 from r3pp_core.evaluation.subjects import Places, base_subject, r3_subject
 from r3pp_core.evaluation.sweep import damaged_picture, evaluate, signature
 from r3pp_core.jsonl import read_jsonl, write_jsonl
+from r3pp_core.launch.failures import describe, kind_of
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.run_dir import hold_run_dir, request_stop
 from r3pp_core.model import prompt
@@ -35,6 +36,7 @@ from r3pp_core.sample.backbones import build_small_backbone
 CONFIG = EvaluateConfig(
     arms=["base"], ablations=["base_ocr"], levels=[0.0, 0.8], ablation_levels=[0.8], max_new_tokens=2
 )
+CLEAN = CONFIG.model_copy(update={"levels": [0.0], "ablations": []})
 TEXT = "Sales of 2019 are 37 units"
 
 
@@ -211,12 +213,11 @@ def test_other_scores_of_finished_answers_are_made_without_asking_the_model(
 def test_of_an_added_arm_or_level_only_that_is_asked(swept, folder, subject, tmp_path, launch):
     """With the same bytes as if all had been asked at once."""
     tables, said = (folder / "val.jsonl", folder / "raw"), []
-    less = CONFIG.model_copy(update={"ablations": [], "levels": [0.0]})
-    evaluate(subject, *tables, tmp_path / "out", less)
+    evaluate(subject, *tables, tmp_path / "out", CLEAN)
     manifest = evaluate(subject, *tables, tmp_path / "out", CONFIG, said.append, launch=launch)
     assert manifest == swept[0]
     assert [text for text in said if "answers" in text][:2] == [
-        f"evaluation/base: 4 answers of {tmp_path / 'out'} stand, only their scores are made again",
+        f"evaluation/base: 4 answers of {tmp_path / 'out'} stand",
         "evaluation/base: 4 rows, 8 answers to generate",
     ]
     assert not (tmp_path / "out" / ".work").exists()
@@ -241,10 +242,11 @@ def test_a_row_that_only_other_levels_left_out_is_asked_again(folder, subject, t
     monkeypatch.setattr(Preparer, "damage", refused)
     tables = (folder / "val.jsonl", folder / "raw")
     assert evaluate(subject, *tables, tmp_path, CONFIG).counts["samples"] == 9
+    assert evaluate(subject, *tables, tmp_path / "grown", CLEAN).counts["samples"] == 4
+    assert evaluate(subject, *tables, tmp_path / "grown", CONFIG).counts["samples"] == 9, "its old answer goes too"
     more = CONFIG.model_copy(update={"levels": [0.0, 0.4, 0.8]})
     assert evaluate(subject, *tables, tmp_path, more).counts["samples"] == 12
-    clean = CONFIG.model_copy(update={"levels": [0.0], "ablations": []})
-    assert evaluate(subject, *tables, tmp_path, clean).counts["samples"] == 4
+    assert evaluate(subject, *tables, tmp_path, CLEAN).counts["samples"] == 4
 
 
 def test_rows_that_do_not_fit_into_memory_together_are_asked_in_halves(swept, folder, subject, tmp_path, monkeypatch):
@@ -259,8 +261,9 @@ def test_rows_that_do_not_fit_into_memory_together_are_asked_in_halves(swept, fo
         return generate(batch, **settings)
 
     monkeypatch.setattr(subject.model, "generate", full)
+    monkeypatch.setattr(subject, "_most_rows", None)
     assert evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG) == swept[0]
-    assert sizes[:7] == [4, 2, 1, 1, 2, 1, 1]
+    assert sizes == [4, 2, *[1] * 12]  # what is too many is not tried again
 
 
 def test_a_row_that_does_not_fit_into_memory_alone_is_named(folder, subject, tmp_path, monkeypatch):
@@ -270,8 +273,10 @@ def test_a_row_that_does_not_fit_into_memory_alone_is_named(folder, subject, tmp
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(subject.model, "generate", full)
-    with pytest.raises(R3Error, match=r"chartqa/val/\d alone does not fit into memory; .*--max_pixels"):
+    monkeypatch.setattr(subject, "_most_rows", None)
+    with pytest.raises(R3Error, match=r"chartqa/val/\d alone is out of memory: .*--max_pixels") as met:
         evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG)
+    assert kind_of(describe(met.value, rank=0)) == "out_of_memory"
 
 
 def test_an_arm_that_is_named_twice_is_asked_once(swept, folder, subject, tmp_path):

@@ -25,6 +25,31 @@ def test_the_gate_target_gives_nothing_to_evidence_that_is_not_there():
     assert losses.gate_target(torch.tensor([0.0]), torch.tensor([0.5]), none)[0].tolist() == [0, 0, 1]
 
 
+def test_the_loss_of_the_gate_is_its_divergence_from_the_target():
+    target = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    gate = torch.tensor([[0.25, 0.25, 0.5], [0.0, 0.0, 1.0]])
+    assert float(losses.gate_loss(gate, target)) == pytest.approx(math.log(2) / 2)
+
+
+def test_the_loss_of_confidence_is_zero_at_the_truth_and_its_divergence_elsewhere():
+    c_vis, c_text = torch.tensor([1.0, 0.25]), torch.tensor([0.0, 0.5])
+    truth = torch.stack([c_vis, c_text], dim=1)
+    assert float(losses.confidence_loss(truth.logit(eps=1e-6), c_vis, c_text)) == pytest.approx(0, abs=1e-4)
+    even = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
+    stated = torch.zeros(2, 2)
+    assert float(losses.confidence_loss(stated, c_vis, c_text)) == pytest.approx((2 * math.log(2) + even) / 4)
+
+
+def test_a_certainty_that_is_wrong_is_unlearned():
+    """Squared errors of a sigmoid or softmax have no slope there: a head that was once certain stayed so."""
+    certain = torch.tensor([[12.0, 12.0]], requires_grad=True)
+    losses.confidence_loss(certain, torch.tensor([0.5]), torch.tensor([0.1])).backward()
+    assert certain.grad[0].tolist() == pytest.approx([0.25, 0.45], abs=1e-3)
+    logits = torch.tensor([[0.0, 0.0, 12.0]], requires_grad=True)
+    losses.gate_loss(logits.softmax(dim=-1), torch.tensor([[0.5, 0.3, 0.2]])).backward()
+    assert logits.grad[0].tolist() == pytest.approx([-0.5, -0.3, 0.8], abs=1e-3)
+
+
 def test_cross_entropy_is_summed_over_answer_tokens():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
     assert float(losses.cross_entropy_sum(logits, torch.tensor([0, 2]))) == pytest.approx(-math.log(0.5 * 0.8))
@@ -57,9 +82,10 @@ def test_a_hit_without_weight_has_no_influence_in_half_precision(dtype):
 
 
 def test_the_router_is_asked_for_as_much_as_is_lost():
-    """1 - 0.5 x 0.8 = 0.6 against 0.2, and 1 - 1 x 1 = 0 against 0.1."""
-    strength, c_vis, c_text = torch.tensor([0.2, 0.1]), torch.tensor([0.5, 1.0]), torch.tensor([0.8, 1.0])
-    assert float(losses.router_loss(strength, c_vis, c_text)) == pytest.approx((0.4**2 + 0.1**2) / 2)
+    """1 - 0.5 x 0.8 = 0.6 against 0.5, and 1 - 1 x 1 = 0 against 0.5."""
+    log_odds, c_vis, c_text = torch.zeros(2), torch.tensor([0.5, 1.0]), torch.tensor([0.8, 1.0])
+    of_the_first = 0.6 * math.log(0.6 / 0.5) + 0.4 * math.log(0.4 / 0.5)
+    assert float(losses.router_loss(log_odds, c_vis, c_text)) == pytest.approx((of_the_first + math.log(2)) / 2)
 
 
 def test_alignment_of_orthogonal_pairs_and_of_swapped_ones():

@@ -164,15 +164,31 @@ def test_a_clean_row_gets_from_its_neighbours_what_a_search_gives(preparer, data
         assert np.allclose(one.evidence.image_query, other.evidence.image_query, atol=1e-5)
 
 
-def test_clean_rows_encode_nothing_and_damaged_ones_are_encoded(preparer, data, remembering, monkeypatch):
-    encoded = []
-    monkeypatch.setattr(remembering, "look_up", lambda texts, *rest: encoded.append(len(texts)) or [])
+@pytest.fixture
+def encoded(remembering, monkeypatch) -> list[int]:
+    """How many texts were encoded, look-up by look-up."""
+    found, encode = [], remembering.text_encoder.encode
+    monkeypatch.setattr(remembering.text_encoder, "encode", lambda texts: found.append(len(texts)) or encode(texts))
+    return found
+
+
+def test_clean_rows_encode_nothing_and_damaged_ones_are_encoded(preparer, data, remembering, encoded):
     ready = with_retriever(preparer, remembering)
     assert len(ready.prepare(data[2], level=0.0).rows) == NUM_ROWS
     assert encoded == []
-    with pytest.raises(ValueError, match="zip"):
-        ready.prepare(data[2], level=0.5)
+    assert len(ready.prepare(data[2], level=0.5).rows) == NUM_ROWS
     assert encoded == [NUM_ROWS]
+
+
+def test_among_damaged_rows_a_clean_one_is_not_encoded_and_each_gets_its_own(preparer, data, remembering, encoded):
+    ready, levels = with_retriever(preparer, remembering), (0.5, 0.0, 0.0, 0.5)
+    alone = [ready.prepare([row], level).rows[0] for row, level in zip(data[2], levels, strict=True)]
+    encoded.clear()
+    together = ready.retrieve([ready.damage(row, level) for row, level in zip(data[2], levels, strict=True)]).rows
+    assert encoded == [2]
+    for one, other in zip(alone, together, strict=True):
+        assert one.evidence.text.ids.tolist() == other.evidence.text.ids.tolist()
+        assert np.allclose(one.evidence.image_query, other.evidence.image_query, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"id": "chartqa/val/7"}, {"image_sha256": "0" * 64}], ids=["row", "picture"])

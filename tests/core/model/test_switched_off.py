@@ -86,4 +86,4 @@ def test_a_router_works_without_the_gate_whose_entropy_it_reads(new_model, batch
     model = new_model(use_router=True)
     whole, without = made(model, batch), made(model, batch, "gate")
     assert without.gate is None
-    assert torch.equal(without.router, whole.router)
+    assert torch.equal(without.router_log_odds, whole.router_log_odds)

@@ -12,7 +12,7 @@ from r3pp_core.training.order import MixedOrder
 
 class Rows:
     def row(self, number):
-        return number
+        return {"id": f"chartqa/train/{number}", "number": number}
 
 
 class SlowAndUneven:
@@ -24,8 +24,8 @@ class SlowAndUneven:
 
     def damage(self, row, level, visit):
         self.threads["damage"].add(threading.current_thread().name)
-        time.sleep(0.001 * (row % 4))
-        return row, level, visit
+        time.sleep(0.001 * (row["number"] % 4))
+        return row["id"], level, visit
 
     batch_size = 2
 
@@ -42,7 +42,14 @@ def steps_ahead(preparer, first_step=0, num_workers=3):
     order = MixedOrder(np.zeros(10, int), ["chartqa"], 0.5, seed=0)
     share = Share(first_step, 4 * first_step, 4)
     return StepsAhead(
-        preparer, preparer, Rows(), order, lambda step: step / 10, share, num_workers=num_workers, lookahead=2
+        preparer,
+        preparer,
+        Rows(),
+        order,
+        lambda step, row_id, visit: step / 10 + len(row_id) / 1000 + visit,
+        share,
+        num_workers=num_workers,
+        lookahead=2,
     )
 
 
@@ -71,7 +78,7 @@ def test_what_a_step_holds_depends_on_its_number_alone():
     whole = taken(steps_ahead(SlowAndUneven()), 5)
     assert taken(steps_ahead(SlowAndUneven(), num_workers=1), 5) == whole
     assert taken(steps_ahead(SlowAndUneven(), first_step=3), 2) == whole[3:]
-    assert [level for batch in whole[3] for _, level, _ in batch] == [0.3] * 4
+    assert all(level == 0.3 + len(row_id) / 1000 + visit for batch in whole[3] for row_id, level, visit in batch)
 
 
 def test_what_a_worker_raised_reaches_the_step_that_needed_it():
