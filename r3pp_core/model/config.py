@@ -54,6 +54,9 @@ class R3Config(BaseModel):
         le=1,
         description="words only where the picture's own text is trusted (c_text) less than this; empty: always",
     )
+    tokens_from: float = Field(
+        default=0.0, ge=0, le=1, description="a group of soft tokens is masked where its weight is below this"
+    )
     use_prefix: bool = Field(default=True, description="text evidence as soft tokens")
     use_visual_memory: bool = Field(default=True, description="image evidence as soft tokens")
     use_latents: bool = Field(default=True, description="learned tokens where the picture is not to be trusted")

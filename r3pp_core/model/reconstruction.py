@@ -80,6 +80,11 @@ def hit_means(evidence: EvidenceBatch) -> tuple[Tensor, Tensor]:
     )
 
 
+def told(confidence: Tensor) -> Tensor:
+    """What gate and router read of a confidence [B, 2]: from -2 to 2, and 0 where it is UNKNOWN."""
+    return 4 * (confidence.detach() - UNKNOWN)
+
+
 class Reconstruction(nn.Module):
     """Built for hidden size D; `token_norm` is the backbone's mean embedding norm, which every soft token takes."""
 
@@ -161,7 +166,7 @@ class Reconstruction(nn.Module):
             features += [vectors * has[:, None] for vectors, has in zip(aligned, available.unbind(1)[:2], strict=True)]
         if confidence is not None:
             # Detached: the head stays an honest estimate of the truth, not a lever of the answer loss.
-            features.append(confidence.detach())
+            features.append(told(confidence))
         gate: Tensor = self.gate(torch.cat(features, dim=1), available)
         return gate
 
@@ -170,7 +175,7 @@ class Reconstruction(nn.Module):
             return None
         features = [scores]
         if confidence is not None:
-            features.append(confidence.detach())
+            features.append(told(confidence))
         if gate is not None:
             features.append(entropy(gate)[:, None].detach().to(gate.dtype))
         predicted: Tensor = self.router(torch.cat(features, dim=1))
@@ -190,14 +195,14 @@ class Reconstruction(nn.Module):
         if config.use_prefix:
             g = strength if gate is None else strength * gate[:, 0]
             tokens = self.prefix(evidence.text_vectors, evidence.text_weights, g, norm)
-            groups.append(("prefix", tokens, available[:, 0]))
+            groups.append(("prefix", tokens, available[:, 0] & (g >= config.tokens_from)))
         if config.use_visual_memory:
             g = strength if gate is None else strength * gate[:, 1]
             tokens = self.visual(evidence.image_vectors, evidence.image_weights, g, norm)
-            groups.append(("visual_memory", tokens, available[:, 1]))
+            groups.append(("visual_memory", tokens, available[:, 1] & (g >= config.tokens_from)))
         if config.use_latents:
             g = strength if confidence is None else strength * (1 - confidence[:, 0])
-            groups.append(("latents", self.latents(g, norm), available[:, 2]))
+            groups.append(("latents", self.latents(g, norm), available[:, 2] & (g >= config.tokens_from)))
         if not groups:
             return None, None
         mask = [(has & (name not in off))[:, None].expand(-1, tokens.shape[1]) for name, tokens, has in groups]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from r3pp_core.model.r3 import R3Model
 
 MODEL_TYPE = "r3pp"
+SEEN_VERSION = 2  # of what gate and confidence head read; raise it when trained ones would read something else
 MODULES, ADAPTER, ADAPTER_CONFIG = "model", "adapter_model", "adapter_config.json"
 BACKBONE = "backbone"
 
@@ -74,6 +75,7 @@ def _write_description(model: "R3Model", folder: Path, hashes: dict[str, str]) -
     """All files but the weights."""
     described = {
         "model_type": MODEL_TYPE,
+        "seen_version": SEEN_VERSION,
         "backbone": model.backbone_name,
         "backbone_hash": model.backbone_hash,
         "r3": model.config.model_dump(mode="json"),
@@ -138,10 +140,16 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def read_config(folder: Path) -> R3Config:
     """Of a saved R3 model. Raises R3Error when it is not one, or of another version."""
+    described = read_description(folder)
     try:
-        return R3Config.model_validate(read_description(folder)["r3"])
+        config = R3Config.model_validate(described["r3"])
     except ValidationError as error:
         raise R3Error(f"{folder}/config.json does not fit this version: {error.errors()[0]['msg']}") from error
+    if (config.use_gate or config.use_confidence) and described.get("seen_version", 1) != SEEN_VERSION:
+        raise R3Error(
+            f"{folder}: its gate and confidence head learned from what another version told them; train again"
+        )
+    return config
 
 
 def model_card(described: dict[str, Any]) -> str:

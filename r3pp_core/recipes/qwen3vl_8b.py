@@ -1,10 +1,12 @@
 """Qwen3-VL-8B-Instruct with everything on in a single stage: LoRA on one card, all weights on eight."""
 
+from r3pp_core.corruption.curriculum import CurriculumConfig
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.training.config import TrainConfig
 
 MAX_STEPS = 10_000
 ROWS_A_STEP = 8
+CLEAN_SHARE = 0.2  # so that the last step still knows what a whole picture looks like
 
 
 def qwen3vl_8b_lora(paths: RunPaths) -> TrainConfig:
@@ -18,6 +20,7 @@ def qwen3vl_8b_lora(paths: RunPaths) -> TrainConfig:
         grad_accum=ROWS_A_STEP,
         max_steps=MAX_STEPS,
         gradient_checkpointing=True,
+        curriculum=CurriculumConfig(spread_rows=True, clean_share=CLEAN_SHARE),
     )
 
 

@@ -1,7 +1,7 @@
 """The embedded sample on two CPU cores: LoRA and the R3 modules on the small backbone that comes with the package."""
 
 from r3pp_core.corruption.curriculum import CurriculumConfig
-from r3pp_core.model.config import PromptConfig, R3Config
+from r3pp_core.model.config import LossWeights, PromptConfig, R3Config
 from r3pp_core.recipes.paths import RunPaths
 from r3pp_core.training.config import TrainConfig
 
@@ -30,10 +30,12 @@ def sample(paths: RunPaths) -> TrainConfig:
         num_workers=1,
         num_threads=2,
         curriculum=CurriculumConfig(kind="constant", spread_rows=True, clean_share=0.25),
+        losses=LossWeights(conf=1.0),  # in seventy steps the gate follows the answer's noise else
         r3=R3Config(
             bottleneck=64,
             max_query_chars=160,
             words_below=0.7,
+            tokens_from=0.15,
             prompt=PromptConfig(max_ocr_chars=300, max_context_chars=600),
         ),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from r3pp_core.corruption.curriculum import CurriculumConfig
 from r3pp_core.model.config import LossWeights
 from r3pp_core.recipes.paths import RunPaths
-from r3pp_core.recipes.qwen3vl_8b import qwen3vl_8b_lora
+from r3pp_core.recipes.qwen3vl_8b import CLEAN_SHARE, qwen3vl_8b_lora
 from r3pp_core.training.config import TrainConfig
 
 CLEAN = CurriculumConfig(kind="constant", max_level=0.0)
@@ -44,7 +44,9 @@ def stage5_robust(paths: RunPaths) -> TrainConfig:
         "stage5_robust",
         "stage4_joint",
         max_steps=ROBUST_STEPS,
-        curriculum=CurriculumConfig(warmup_steps=WARMUP_STEPS, total_steps=ROBUST_STEPS),
+        curriculum=CurriculumConfig(
+            warmup_steps=WARMUP_STEPS, total_steps=ROBUST_STEPS, spread_rows=True, clean_share=CLEAN_SHARE
+        ),
         losses=LossWeights(),
     )
 

@@ -12,6 +12,7 @@ from r3pp_core.errors import R3Error
 from r3pp_core.model.backbone import load_backbone
 from r3pp_core.model.collation import collate
 from r3pp_core.model.r3 import R3Model
+from r3pp_core.model.storage import read_config
 from r3pp_core.sample.backbones import SmallSizes, build_small_backbone
 
 
@@ -115,6 +116,19 @@ def test_adapters_of_another_backbone_are_refused(copy_of_lora, tmp_path):
     build_small_backbone(tmp_path / "other", TEXTS, seed=1)
     with pytest.raises(R3Error, match="another backbone"):
         R3Model.from_pretrained(copy_of_lora, tmp_path / "other")
+
+
+def test_a_gate_that_learned_from_other_features_is_refused(copy_of_lora):
+    """It would load, and state what it never learned to."""
+    path = copy_of_lora / "config.json"
+    described = json.loads(path.read_text())
+    del described["seen_version"]  # as the first version wrote it
+    path.write_text(json.dumps(described))
+    with pytest.raises(R3Error, match="learned from what another version told them; train again"):
+        R3Model.from_pretrained(copy_of_lora)
+    described["r3"] |= {"use_gate": False, "use_confidence": False}
+    path.write_text(json.dumps(described))
+    assert not read_config(copy_of_lora).use_gate, "a control has neither, and stays what it was"
 
 
 def test_a_model_of_another_architecture_is_refused(tmp_path):

@@ -43,6 +43,21 @@ def test_a_group_of_tokens_is_masked_and_the_others_stay(model, batch, part):
     assert torch.equal(without.gate, whole.gate)
 
 
+def test_a_group_of_little_weight_is_masked_row_by_row(new_model, batch):
+    """Its tokens would be little but the null, which a backbone that reads has no use for either."""
+    whole = made(new_model(), batch)
+    weights = torch.stack([whole.gate[:, 0], whole.gate[:, 1], 1 - whole.confidence[:, 0]], dim=1)
+    threshold = float(weights[0].sort().values[1]) + 1e-4  # above two of the first row's three
+    masked = made(new_model(tokens_from=threshold), batch)
+    config = new_model().config
+    sizes = torch.tensor([config.num_text_tokens, config.num_image_tokens, config.num_latent_tokens])
+    enough = (weights >= threshold).repeat_interleave(sizes, dim=1)
+    assert enough[0].any()
+    assert not enough.all()
+    assert torch.equal(masked.token_mask, whole.token_mask & enough)
+    assert torch.equal(masked.gate, whole.gate)
+
+
 def test_without_the_gate_evidence_has_its_full_weight(model, batch):
     whole, without = made(model, batch), made(model, batch, "gate")
     evidence, reconstruction = batch.evidence, model.reconstruction
