@@ -31,6 +31,7 @@ from r3pp_core.launch.run_dir import hold_run_dir, request_stop
 from r3pp_core.model import prompt
 from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.model.preparation import Preparer, RejectedRow
+from r3pp_core.model.storage import SEEN_VERSION
 from r3pp_core.sample.backbones import build_small_backbone
 
 CONFIG = EvaluateConfig(
@@ -574,7 +575,8 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 
 
 def test_a_checkpoint_whose_index_is_gone_is_told_before_anything_is_loaded(tmp_path):
-    described = {"model_type": "r3pp", "backbone": "x", "backbone_hash": "x", "r3": R3Config().model_dump(mode="json")}
+    described = {"model_type": "r3pp", "backbone": "x", "backbone_hash": "x", "seen_version": SEEN_VERSION}
+    described["r3"] = R3Config().model_dump(mode="json")
     (tmp_path / "config.json").write_text(json.dumps(described))
     with pytest.raises(R3Error, match=r"nothing finished at .*gone/text/manifest.json; run `r3pp index` first"):
         r3_subject(tmp_path, None, tmp_path / "gone", tmp_path, tmp_path)
