@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from r3pp_core.corruption.draws import generator
 from r3pp_core.errors import UsageError
 
 
@@ -57,6 +56,8 @@ def row_level(step: int, config: CurriculumConfig, seed: int, row_id: str, visit
 
     The draws depend on (seed, row_id, visit) alone, so that a row keeps its place among the levels on every resume.
     """
+    from r3pp_core.corruption.draws import generator
+
     level = level_at(step, config)
     clean, share = generator(seed, row_id, visit, "level").random(2)
     if clean < config.clean_share:

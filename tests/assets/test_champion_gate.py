@@ -87,7 +87,9 @@ def test_a_rollback_is_a_job_whose_materialization_says_what_and_why(broken, run
     from r3pp_assets.defs.evaluate.assets import candidate_of
     from r3pp_core.champion.config import GateConfig
 
-    anything = GateConfig(min_rows=1, min_pictures=1, clean_margin=1, min_robustness_gain=-1, champion_margin=1)
+    anything = GateConfig(
+        min_rows=1, min_pictures=1, clean_margin=1.01, min_robustness_gain=-1.01, champion_margin=1.01
+    )
     promote(candidate_of(broken.paths, "r3"), broken.paths.champion_dir, anything)
     result = run("rollback", {"champion": {"config": {"roll_back": True, "reason": "it swears"}}})
     assert result.success
