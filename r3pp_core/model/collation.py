@@ -130,10 +130,14 @@ def encode_row(
     return EncodedRow(row, encoded)
 
 
+def gives_words(config: R3Config, arm: Arm) -> bool:
+    """Whether an arm has its text evidence as words at all."""
+    return arm.text_evidence and config.use_words and "words" not in arm.off
+
+
 def words_of(row: PreparedRow, config: R3Config, arm: Arm) -> list[str]:
     """The text evidence that the prompt of a row holds as words, best first."""
-    is_given = row.has_words and arm.text_evidence and config.use_words and "words" not in arm.off
-    return row.evidence.text.texts if is_given else []
+    return row.evidence.text.texts if row.has_words and gives_words(config, arm) else []
 
 
 def words_by_trust(rows: Sequence[PreparedRow], config: R3Config, c_text: Sequence[float] | None) -> list[PreparedRow]:

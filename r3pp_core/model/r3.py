@@ -16,7 +16,7 @@ from torch import Tensor, nn  # noqa: TID253 - see above
 from r3pp_core.errors import R3Error
 from r3pp_core.model import losses
 from r3pp_core.model.backbone import PLACEHOLDER, Backbone
-from r3pp_core.model.collation import IGNORED, Batch, evidence_batch, to_device, words_by_trust
+from r3pp_core.model.collation import IGNORED, Batch, evidence_batch, gives_words, to_device, words_by_trust
 from r3pp_core.model.config import Arm, LossWeights, R3Config
 from r3pp_core.model.injection import injected
 from r3pp_core.model.reconstruction import Reconstructed, Reconstruction, StepMeans
@@ -189,7 +189,8 @@ class R3Model(nn.Module):
     def words_by_trust(self, rows: Sequence["PreparedRow"], arm: Arm) -> "list[PreparedRow]":
         """The rows as `arm` asks them: those whose own text the model trusts do without evidence as words."""
         stated = None
-        if self.config.words_below is not None and "confidence" not in arm.off:
+        hangs_on_trust = self.config.words_below is not None and gives_words(self.config, arm)
+        if hangs_on_trust and "confidence" not in arm.off:
             evidence = to_device(evidence_batch(rows, self.config, arm), self.device)
             stated = self.reconstruction.stated_confidence(evidence)
         return words_by_trust(rows, self.config, None if stated is None else stated[:, 1].tolist())

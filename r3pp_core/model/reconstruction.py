@@ -191,19 +191,22 @@ class Reconstruction(nn.Module):
         off: frozenset[str],
     ) -> tuple[Tensor | None, Tensor | None]:
         config, norm = self.config, self.token_norm
-        groups: list[tuple[str, Tensor, Tensor]] = []
+        groups: list[tuple[str, Tensor, Tensor, Tensor]] = []  # name, tokens, their weight g, whether there are any
         if config.use_prefix:
             g = strength if gate is None else strength * gate[:, 0]
             tokens = self.prefix(evidence.text_vectors, evidence.text_weights, g, norm)
-            groups.append(("prefix", tokens, available[:, 0] & (g >= config.tokens_from)))
+            groups.append(("prefix", tokens, g, available[:, 0]))
         if config.use_visual_memory:
             g = strength if gate is None else strength * gate[:, 1]
             tokens = self.visual(evidence.image_vectors, evidence.image_weights, g, norm)
-            groups.append(("visual_memory", tokens, available[:, 1] & (g >= config.tokens_from)))
+            groups.append(("visual_memory", tokens, g, available[:, 1]))
         if config.use_latents:
             g = strength if confidence is None else strength * (1 - confidence[:, 0])
-            groups.append(("latents", self.latents(g, norm), available[:, 2] & (g >= config.tokens_from)))
+            groups.append(("latents", self.latents(g, norm), g, available[:, 2]))
         if not groups:
             return None, None
-        mask = [(has & (name not in off))[:, None].expand(-1, tokens.shape[1]) for name, tokens, has in groups]
-        return torch.cat([tokens for _, tokens, _ in groups], dim=1), torch.cat(mask, dim=1)
+        mask = [
+            (has & (g >= config.tokens_from) & (name not in off))[:, None].expand(-1, tokens.shape[1])
+            for name, tokens, g, has in groups
+        ]
+        return torch.cat([tokens for _, tokens, _, _ in groups], dim=1), torch.cat(mask, dim=1)

@@ -4,12 +4,7 @@ import re
 
 import dagster as dg
 
-from r3pp_assets.defs.evaluate.assets import (
-    EvaluateAssetConfig,
-    ask_champion_too,
-    load_r3,
-    run_evaluation,
-)
+from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, ask_champion_too, load_r3, run_evaluation
 from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS
 from r3pp_assets.defs.train.run import TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors

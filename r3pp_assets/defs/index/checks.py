@@ -3,6 +3,7 @@
 import dagster as dg
 
 from r3pp_assets.defs.index.assets import ENCODER_OF
+from r3pp_assets.inputs import ASKED_OF
 from r3pp_assets.metadata import problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
 
@@ -35,7 +36,7 @@ def index_checks(kind: str) -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(
         asset=key,
-        additional_deps=[dg.AssetKey(["merged", "val"]), dg.AssetKey(["merged", "test"])],
+        additional_deps=ASKED_OF,
         name="no_evaluation_picture",
         blocking=True,
         description="No picture of val or test is in the index.",

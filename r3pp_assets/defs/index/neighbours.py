@@ -4,13 +4,12 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.inputs import INDICES, NEIGHBOURS
 from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
 from r3pp_core.retrieval.config import NeighboursConfig
-
-KEY = dg.AssetKey(["index", "neighbours"])
 
 
 @refused_at_launch()
@@ -19,10 +18,9 @@ class NeighboursAssetConfig(NeighboursConfig, dg.Config):
 
 
 @dg.asset(
-    key=KEY,
+    key=NEIGHBOURS,
     deps=[
-        dg.AssetKey(["index", "text"]),
-        dg.AssetKey(["index", "image"]),
+        *INDICES,
         dg.AssetKey(["merged", "train"]),
         dg.AssetKey(["models", "minilm"]),
     ],
@@ -48,7 +46,9 @@ def index_neighbours(
         return materialization(context, manifest, paths.indices_dir / FOLDER, started)
 
 
-@dg.asset_check(asset=KEY, blocking=True, description="Every train row has neighbours, and none is its own picture.")
+@dg.asset_check(
+    asset=NEIGHBOURS, blocking=True, description="Every train row has neighbours, and none is its own picture."
+)
 def no_own_picture(workspace: WorkspaceResource) -> dg.AssetCheckResult:
     from r3pp_core.retrieval.neighbours import self_neighbour_problems
 

@@ -6,6 +6,7 @@ import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
+from r3pp_assets.inputs import ENCODERS, INDICES
 from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.metadata import inline_png, materialization, problems_result
 from r3pp_assets.resources.workspace import WorkspaceResource
@@ -24,11 +25,9 @@ class QualityAssetConfig(QualityConfig, dg.Config):
 @dg.asset(
     key=KEY,
     deps=[
-        dg.AssetKey(["index", "text"]),
-        dg.AssetKey(["index", "image"]),
+        *INDICES,
         dg.AssetKey(["merged", "val"]),
-        dg.AssetKey(["models", "minilm"]),
-        dg.AssetKey(["models", "clip"]),
+        *ENCODERS,
     ],
     group_name="index",
     kinds={"faiss", "json"},

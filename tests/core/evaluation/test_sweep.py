@@ -82,6 +82,19 @@ def subject(tmp_path_factory):
     return base_subject(backbone, R3Config(max_pixels=4096, prompt=PromptConfig(max_ocr_chars=40)))
 
 
+@pytest.fixture
+def narrow_when_damaged(monkeypatch):
+    """Row 2 is rejected at every level but 0."""
+    damage = Preparer.damage
+
+    def refused(self, row, level, visit=0):
+        if row["id"] == "chartqa/val/2" and level:
+            return RejectedRow(row["id"], "picture_too_narrow", "cropped to a line")
+        return damage(self, row, level, visit)
+
+    monkeypatch.setattr(Preparer, "damage", refused)
+
+
 @pytest.fixture(scope="session")
 def swept(folder, subject, tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("results") / "base"
@@ -232,15 +245,7 @@ def test_fewer_arms_and_levels_ask_nothing(swept, folder, subject, tmp_path, mon
     assert {(line["arm"], line["level"]) for line in read_jsonl(out_dir / "samples.jsonl")} == {("base", 0.8)}
 
 
-def test_a_row_that_only_other_levels_left_out_is_asked_again(folder, subject, tmp_path, monkeypatch):
-    damage = Preparer.damage
-
-    def refused(self, row, level, visit=0):
-        if row["id"] == "chartqa/val/2" and level:
-            return RejectedRow(row["id"], "picture_too_narrow", "cropped to a line")
-        return damage(self, row, level, visit)
-
-    monkeypatch.setattr(Preparer, "damage", refused)
+def test_a_row_that_only_other_levels_left_out_is_asked_again(folder, subject, tmp_path, narrow_when_damaged):
     tables = (folder / "val.jsonl", folder / "raw")
     assert evaluate(subject, *tables, tmp_path, CONFIG).counts["samples"] == 9
     assert evaluate(subject, *tables, tmp_path / "grown", CLEAN).counts["samples"] == 4
@@ -311,15 +316,7 @@ def test_a_number_that_is_not_finite_is_null_counted_and_said(folder, subject, t
     make_report([tmp_path], folder / "raw", tmp_path / "report")
 
 
-def test_a_row_that_is_rejected_at_one_level_only_is_left_out_at_all(folder, subject, tmp_path, monkeypatch):
-    damage = Preparer.damage
-
-    def refused(self, row, level, visit=0):
-        if row["id"] == "chartqa/val/2" and level:
-            return RejectedRow(row["id"], "picture_too_narrow", "cropped to a line")
-        return damage(self, row, level, visit)
-
-    monkeypatch.setattr(Preparer, "damage", refused)
+def test_a_row_that_is_rejected_at_one_level_only_is_left_out_at_all(folder, subject, tmp_path, narrow_when_damaged):
     manifest = evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG)
     assert (manifest.counts["samples"], manifest.left_out) == (9, {"picture_too_narrow": 1})
     results = read_results(tmp_path)
