@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_CELL_CHARS = 120
 NOTHING = "nothing"
 MAX_INLINE_PNG_BYTES = 90_000
+NOT_WORKED_THROUGH = {"number", "weight_files", "files"}  # counts that say which, or of what, and not how much was done
 
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
@@ -91,17 +92,22 @@ def _last_metadata(context: dg.AssetExecutionContext) -> Mapping[str, Any] | Non
 
 
 def throughput(manifest: "Manifest", wall_s: float) -> dict[str, float]:
-    """The first of the manifest's counts a second, such as rows_per_s."""
-    if not manifest.counts or wall_s <= 0:
-        return {}
-    name, count = next(iter(manifest.counts.items()))
-    return {f"{name}_per_s": round(count / wall_s, 2)}
+    """The first of the manifest's counts a second, such as rows_per_s; of what took none one by one, its bytes."""
+    name, count = next(iter(manifest.counts.items()), ("", 0))
+    if not count or name in NOT_WORKED_THROUGH or manifest.stage == "model/r3":
+        name, count = "bytes", manifest.num_bytes
+    return {f"{name}_per_s": round(count / wall_s, 2)} if wall_s > 0 else {}
 
 
-def disk_use(folder: Path) -> dict[str, int]:
-    """What the files under `folder` take, all that was kept of it included, and what is free beside them."""
-    taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return {"disk_bytes": taken, "disk_free_bytes": shutil.disk_usage(folder).free}
+def disk_use(folder: Path, others: Iterable[Path] = ()) -> dict[str, int]:
+    """What the files under `folder` take, all that was kept of it included, less those under `others`, and what is free
+    beside them."""
+
+    def taken(place: Path) -> int:
+        return sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and not path.is_symlink())
+
+    own = taken(folder) - sum(taken(other) for other in others)
+    return {"disk_bytes": own, "disk_free_bytes": shutil.disk_usage(folder).free}
 
 
 def summary(manifest: "Manifest") -> str:
@@ -129,8 +135,8 @@ def _cell(value: object) -> str:
     return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
 
 
-def column_schema(row: "type[msgspec.Struct]") -> dg.TableSchema:
-    """The fields of a row, with JSON's types and what they mean."""
+def column_schema(row: "type[msgspec.Struct]", more: Sequence[dg.TableColumn] = ()) -> dg.TableSchema:
+    """The fields of a row, with JSON's types and what they mean; then `more` that its type passes over."""
     import msgspec
 
     from r3pp_core.ingest.schema import FIELDS
@@ -146,6 +152,7 @@ def column_schema(row: "type[msgspec.Struct]") -> dg.TableSchema:
             for field in msgspec.structs.fields(row)
             for kinds in [_plain_types(field.type)]
         ]
+        + list(more)
     )
 
 

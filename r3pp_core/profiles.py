@@ -14,7 +14,8 @@ class HubModel:
     num_bytes: int
 
 
-CLIP = HubModel("openai/clip-vit-base-patch32", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268", 605_000_000)
+# The commit that added safetensors: on the main branch (3d74acf9) the weights are pickled alone.
+CLIP = HubModel("openai/clip-vit-base-patch32", "c237dc49a33fc61debc9276459120b7eac67e7ef", 605_000_000)
 MINILM = HubModel("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf", 91_000_000)
 QWEN3_VL_8B = HubModel("Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b", 17_500_000_000)
 

@@ -6,7 +6,8 @@ identity of an encoder or an index. What has such a hash is looked for among the
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from r3pp_core.errors import R3Error
 SUFFIX = "manifest.json"
 HASH = re.compile(r"[0-9a-f]{64}")
 OUTSIDE = {"source", "texts", "prompt", "missing_pictures"}  # inputs that are no artefact
+RECORDS = "made_from"  # a folder of manifests alone, kept beside what outlives its inputs
 WORKSPACE_FOLDERS = {"data", "models", "indices", "checkpoints", "results", "champion"}
 
 
@@ -31,6 +33,11 @@ class Artefact:
     @property
     def name(self) -> str:
         return self.manifest.stage
+
+    @property
+    def is_record(self) -> bool:
+        """Whether this is the manifest alone, of something that was replaced or removed since."""
+        return self.target.folder.name == RECORDS
 
     @property
     def place(self) -> Path:
@@ -88,8 +95,20 @@ def lineage(artefact: Artefact, workspace: Path) -> Node:
     return node(artefact)
 
 
+def keep_records(artefacts: Sequence[Artefact], workspace: Path, parent: Path) -> None:
+    """Write into `parent/made_from` the manifests of all that the artefacts were made from."""
+    folder = parent / RECORDS
+    folder.mkdir()
+    for artefact in artefacts:
+        for node in nodes_of(lineage(artefact, workspace)):
+            if node.artefact is not artefact:
+                manifest = node.artefact.manifest
+                path = folder / f"{manifest.stage.replace('/', '_')}-{manifest.content_hash[:12]}.{SUFFIX}"
+                shutil.copyfile(node.artefact.target.manifest_path, path)
+
+
 def _manifests(workspace: Path) -> list[Path]:
-    """All of a workspace, the champions' copies last."""
+    """All of a workspace, the champions' copies and records last."""
     places = {path: path.relative_to(workspace).parts for path in workspace.rglob(f"*{SUFFIX}")}
     shown = {path: parts for path, parts in places.items() if not any(part.startswith(".") for part in parts)}
     return sorted(shown, key=lambda path: ("champion" in shown[path], shown[path]))
@@ -133,7 +152,8 @@ def lines(node: Node, workspace: Path) -> list[str]:
         where = place.relative_to(workspace) if place.is_relative_to(workspace) else place
         again = " (above)" if manifest.content_hash in shown and manifest.inputs else ""
         name = "" if label in ("", one.artefact.name) else f"{label}: "
-        yield f"{prefix}{name}{one.artefact.name}  {where}  {manifest.content_hash[:12]}{again}"
+        since = " (replaced or removed since)" if one.artefact.is_record else ""
+        yield f"{prefix}{name}{one.artefact.name}  {where}  {manifest.content_hash[:12]}{since}{again}"
         if again:
             return
         shown.add(manifest.content_hash)
@@ -176,13 +196,16 @@ def nodes_of(node: Node) -> list[Node]:
 
 
 def missing_inputs(node: Node) -> list[str]:
-    """Inputs of an artefact that no whole manifest of the workspace names: replaced since, removed, or it is torn."""
+    """Inputs of an artefact that are no longer in the workspace: replaced since, removed, or their manifest is torn."""
     own = set(identities(node.artefact))  # an artefact that was copied is named by its own files
-    return [
-        f"{node.artefact.place}: its input {name} ({value[:12]}) is no longer in the workspace"
+    gone = {
+        name: value if isinstance(value, str) else value.artefact.manifest.content_hash
         for name, value in node.inputs.items()
-        if isinstance(value, str) and _is_inside(name, value) and value not in own
-    ]
+        if (isinstance(value, Node) and value.artefact.is_record)
+        or (isinstance(value, str) and _is_inside(name, value) and value not in own)
+    }
+    place = node.artefact.place
+    return [f"{place}: its input {name} ({value[:12]}) is no longer in the workspace" for name, value in gone.items()]
 
 
 def broken_manifests(workspace: Path) -> list[str]:

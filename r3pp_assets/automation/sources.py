@@ -128,12 +128,13 @@ def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
 
 
 def look_at_hub(workspace: WorkspaceResource) -> "Look | None":
-    """None where nothing of the workspace comes from the Hub."""
+    """None where nothing of the workspace comes from the Hub; of a local source's profile `full` the models do."""
     from r3pp_core.ingest import revisions
 
-    if workspace.source or workspace.settings.hub_models is None:
+    if workspace.settings.hub_models is None:
         return None
-    return revisions.look_at_hub(workspace.settings.hub_models, workspace.paths)
+    datasets = {} if workspace.source else DATASETS
+    return revisions.look_at_hub(workspace.settings.hub_models, workspace.paths, datasets)
 
 
 def asset_of(place: "Place") -> dg.AssetKey:

@@ -10,11 +10,15 @@ from r3pp_assets.launchpad import one_of, refused_at_launch
 from r3pp_core.champion.config import GateConfig
 from r3pp_core.flags import validated
 from r3pp_core.profiles import PROFILES, SOURCE_HEADING, Profile, profile_named
+from r3pp_core.recipes.paths import RunPaths
+from r3pp_core.recipes.registry import recipe
 from r3pp_core.workspace import Workspace
 
 SAMPLE_PICTURES = 20  # its val has 23 infographics
 
 if TYPE_CHECKING:
+    from r3pp_core.model.config import R3Config
+
     ProfileName = str
 else:
     ProfileName = one_of(*PROFILES)
@@ -38,6 +42,11 @@ class WorkspaceResource(dg.ConfigurableResource):
     @property
     def settings(self) -> Profile:
         return profile_named(self.profile)
+
+    @property
+    def recipe_model(self) -> "R3Config":
+        """What the profile's recipe makes of R3: base sees pictures and prompts of that size, queries are cut alike."""
+        return recipe(self.settings.recipe)(RunPaths.of(self.paths)).resolved_r3(None, None)
 
     @property
     def heading(self) -> str | None:

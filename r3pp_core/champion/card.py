@@ -107,7 +107,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         f"# Champion {card['number']}",
         "",
         f"{card['change'].capitalize()} on {card['time']}" + (f": {card['reason']}" if card["reason"] else "") + ".",
-        f"Model `{card['model_hash'][:16]}`, from `{card['model']}`.",
+        f"Model `{card['model_hash']}`, from `{card['model']}`.",
         "",
         "## Why this one",
         "",
@@ -122,7 +122,10 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         metric = next(iter(levels.values()))["metric"]
         cells = [_cell(levels.get(level)) for level in _levels(why["scores"])]
         lines.append(f"| {dataset} | {metric} | " + " | ".join(cells) + " |")
-    lines += ["", "Percent, with 95 % intervals (resampling pictures).", "", "## How to go back", ""]
+    lines += ["", "Percent, with 95 % intervals (resampling pictures).", ""]
+    if made_from := card.get("made_from"):
+        lines += ["## Made from", "", *(f"- {name.replace('_', ' ')}: `{made_from[name]}`" for name in made_from), ""]
+    lines += ["## How to go back", ""]
     if card["before"]:
         lines += [
             "Run the job `rollback`, or by hand `r3pp rollback --champion_dir DIR` (`--to N` for an older one; "

@@ -5,6 +5,7 @@ one, and what serves the model reads `<champion_dir>/current/model`.
 
 model/                       what training exported
 evaluation/                  the answers and scores that it passed the gate with
+made_from/                   the manifests of all that both were made from, back to the pictures' revisions
 train_rows.tsv               the rows that it learned from (id and hash), where they were known
 champion.json, README.md     the card: why this one
 """

@@ -20,7 +20,7 @@ from r3pp_core.evaluation.pairing import Evaluation
 from r3pp_core.model.backbone import weights_hash
 from r3pp_core.model.storage import read_description
 from r3pp_core.progress import Progress, silent
-from r3pp_core.provenance import Artefact, damages
+from r3pp_core.provenance import RECORDS, Artefact, damages, keep_records, workspace_of
 
 
 class GateClosedError(R3Error):
@@ -87,8 +87,23 @@ def promote(
                 _copy(source, staging / name, shutil.copyfile)
                 _refuse_other_bytes(staging / name, judged, source)
             write_train_rows(candidate.model_dir, candidate.train_jsonl, staging / TRAIN_ROWS)
+            judged_ones = [
+                Artefact(Target(candidate.model_dir), model),
+                Artefact(Target(candidate.evaluation_dir), evaluation),
+            ]
+            keep_records(judged_ones, workspace_of(judged_ones[0]), staging)
 
-        described = {"model_hash": model_hash, "model": str(candidate.model_dir), "gate": verdict.as_json()}
+        described = {
+            "model_hash": model_hash,
+            "model": str(candidate.model_dir),
+            "gate": verdict.as_json(),
+            "made_from": {
+                "backbone": read_description(candidate.model_dir)["backbone_hash"],
+                **read_description(candidate.model_dir)["made_from"],
+                "exported_model": model.content_hash,
+                "evaluation": evaluation.content_hash,
+            },
+        }
         inputs = {"model": model.content_hash, "evaluation": evaluation.content_hash}
         entry = _add(champion_dir, history, "promoted", "", described, inputs, fill)
         progress(f"champion: {candidate.model_dir} is champion {entry.number}")
@@ -121,14 +136,14 @@ def roll_back(
         made = require_manifest(Target(target.folder), "r3pp promote")
         if wrong := damages(Artefact(Target(target.folder), made)):
             raise R3Error(f"champion {target.number} is damaged, so the present one stays: {wrong[0]}; choose another")
-        described = {
-            **{name: target.card[name] for name in ("model_hash", "model", "gate")},
+        described: dict[str, Any] = {
+            **{name: target.card[name] for name in ("model_hash", "model", "gate", "made_from") if name in target.card},
             "rolled_back_to": target.number,
             "asked_by": asked_by,
         }
 
         def fill(staging: Path) -> None:
-            for name in ("model", "evaluation"):
+            for name in ("model", "evaluation", RECORDS):
                 _copy(target.folder / name, staging / name, _link)
             if target.train_rows.is_file():
                 _link(target.train_rows, staging / TRAIN_ROWS)

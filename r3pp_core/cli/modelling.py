@@ -7,10 +7,10 @@ from typing import Any
 from r3pp_core.cli.launching import add_launch_flags, launch_if_many
 from r3pp_core.cli.terminal import say, say_manifest
 from r3pp_core.errors import R3Error
-from r3pp_core.flags import add_config_flags, config_from
+from r3pp_core.flags import add_config_flags, config_from, validated
 from r3pp_core.ingest.models import announce_size, get_model
 from r3pp_core.profiles import PROFILES, profile_named
-from r3pp_core.retrieval.config import IndexConfig
+from r3pp_core.retrieval.config import IndexConfig, NeighboursConfig
 
 
 def add_commands(commands: Any) -> None:
@@ -31,6 +31,12 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--image_encoder", type=Path, default=Path("models/clip"), help="folder of CLIP")
     command.add_argument("--force", action="store_true", help="again, even if nothing changed")
     add_config_flags(command, IndexConfig)
+    command.add_argument(
+        "--max_query_chars",
+        type=int,
+        default=NeighboursConfig().max_query_chars,
+        help="neighbours are those of queries cut here (default %(default)s): r3.max_query_chars of the training",
+    )
     add_launch_flags(command)
     command.set_defaults(handler=run_index)
 
@@ -45,10 +51,11 @@ def run_download_models(args: Namespace) -> None:
 
 def run_index(args: Namespace) -> None:
     from r3pp_core.retrieval.build import REJECTED, build_index
-    from r3pp_core.retrieval.config import NeighboursConfig
     from r3pp_core.retrieval.neighbours import build_neighbours
 
     config = config_from(args, IndexConfig)
+    queries = {"max_query_chars": args.max_query_chars, "batch_size": config.batch_size, "device": config.device}
+    neighbours = validated(NeighboursConfig, queries)
     launch, gone = launch_if_many(args), 0
     for kind, encoder in (("text", args.text_encoder), ("image", args.image_encoder)):
         manifest = build_index(
@@ -64,7 +71,6 @@ def run_index(args: Namespace) -> None:
         )
         say_manifest(manifest)
         gone += sum(manifest.left_out.get(reason, 0) for reason in ("picture_missing", "picture_changed"))
-    neighbours = NeighboursConfig(batch_size=config.batch_size, device=config.device)
     say_manifest(build_neighbours(args.jsonl, args.out_dir, args.text_encoder, neighbours, say, force=args.force))
     if gone:
         named = args.out_dir / "image" / REJECTED

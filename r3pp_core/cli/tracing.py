@@ -36,6 +36,8 @@ def run_verify(args: Namespace) -> int:
     workspace = (args.workspace or workspace_of(artefact)).resolve()
     damaged, gone, num_files = [], [], 0
     for node in nodes_of(lineage(artefact, workspace)):
+        if node.artefact.is_record:
+            continue  # what it was made into says that it is gone
         manifest = node.artefact.manifest
         num_files += len(manifest.files) + sum(tree["count"] for tree in manifest.trees.values())
         found, missing = damages(node.artefact), missing_inputs(node)

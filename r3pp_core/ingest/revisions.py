@@ -7,6 +7,7 @@ from typing import Literal
 
 from r3pp_core.artefact import Target, read_manifest
 from r3pp_core.datasets.registry import DATASETS
+from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.errors import R3Error
 from r3pp_core.hub import hub_errors
 from r3pp_core.ingest.download import raw_target
@@ -47,7 +48,9 @@ class Look:
     not_asked: list[str]
 
 
-def look_at_hub(models: Mapping[str, HubModel], paths: Workspace) -> Look:
+def look_at_hub(
+    models: Mapping[str, HubModel], paths: Workspace, datasets: Mapping[str, DatasetSpec] = DATASETS
+) -> Look:
     """Asks the Hub for every data set's split and every model; one that cannot be asked keeps no other from it."""
     places: list[Place] = []
     answers: dict[str, str | R3Error] = {}  # a repository may hold several splits
@@ -61,7 +64,7 @@ def look_at_hub(models: Mapping[str, HubModel], paths: Workspace) -> Look:
         answer = answers[repo]
         return None if isinstance(answer, R3Error) else answer
 
-    for name, spec in DATASETS.items():
+    for name, spec in datasets.items():
         manifest = read_manifest(raw_target(paths.raw_dir(name)))
         commits = manifest.details.get("commits", {}) if manifest else {}
         for split, source in spec.sources.items():

@@ -25,6 +25,7 @@ FIELDS = {
     "image_sha256": "of the picture's bytes: equal pictures have one",
     "ocr_text": "what the picture says, in reading order",
     "ocr_conf": "how sure OCR is of it, 0 to 1; null where nothing was read",
+    "phash": "perceptual hash of the picture: near duplicates differ in few bits",
     "pseudo_text": "what the picture says in words, without question or answer: the text index holds it",
     "meta": "what else the source tells, and the perceptual hash",
 }

@@ -114,15 +114,26 @@ class Retriever:
             image = self._search(self.image_index, image_queries, exclude)
         return [RowEvidence(*row) for row in zip(text, image, image_queries, strict=True)]
 
+    def neighbours_problem(self, max_query_chars: int) -> str | None:
+        """Why undamaged rows have to be encoded as damaged ones are; None where what was looked up once serves."""
+        kept = self.neighbours
+        if kept is None:
+            return "there are no neighbours of these indices"
+        if kept.max_query_chars != max_query_chars:
+            return (
+                f"the neighbours are those of queries cut at {kept.max_query_chars} characters, not {max_query_chars}"
+            )
+        return f"only {kept.k} neighbours are kept, fewer than {self.k}" if kept.k < self.k else None
+
     def look_up_clean(
         self, row_ids: Sequence[str], own_sha256: Sequence[str], max_query_chars: int
     ) -> list[RowEvidence] | None:
         """As `look_up` for undamaged train rows, from the neighbours that were looked up once; nothing is encoded.
 
-        None where they do not serve: another cut of queries, fewer than k, an unknown row or picture.
+        None where they do not serve (`neighbours_problem`), or hold no such row or picture.
         """
         kept = self.neighbours
-        if kept is None or kept.max_query_chars != max_query_chars or kept.k < self.k:
+        if kept is None or self.neighbours_problem(max_query_chars):
             return None
         places, entries = kept.find(row_ids), [self.image_index.id_of(sha256) for sha256 in own_sha256]
         if places is None or any(entry is None for entry in entries):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ENCODER_FILES = ("*.safetensors", "*.json", "*.txt")
+CPU_TEXTS = 8  # at once at most: on a CPU the padding of a larger batch costs more than smaller batches do
 DOWNLOAD_COMMAND = "r3pp download-models --out_dir models"
 
 
@@ -137,7 +138,7 @@ def load_clip(model_dir: Path, device: str, digest: str) -> "ClipImageEncoder":
 
 
 class SentenceEncoder:
-    """Texts to unit vectors through a sentence-transformers model."""
+    """Texts to unit vectors through a sentence-transformers model, which pads those of similar length together."""
 
     def __init__(self, model: Any, name: str, digest: str) -> None:
         self._model = model
@@ -148,6 +149,8 @@ class SentenceEncoder:
     def encode(self, items: Sequence[str], batch_size: int = 32) -> np.ndarray:
         if len(items) == 0:
             return np.zeros((0, self.dim), np.float32)
+        if self._model.device.type == "cpu":
+            batch_size = min(batch_size, CPU_TEXTS)
         vectors = self._model.encode(
             list(items), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
         )

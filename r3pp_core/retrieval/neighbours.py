@@ -167,8 +167,9 @@ class Neighbours:
     def find(self, row_ids: Sequence[str]) -> np.ndarray | None:
         """Places of the rows, None when one of them is not known."""
         wanted = np.array([text_key(row_id) for row_id in row_ids], np.uint64)
-        places = np.minimum(np.searchsorted(self.keys, wanted), max(0, len(self) - 1))
-        return places if len(self) and (self.keys[places] == wanted).all() else None
+        places = np.searchsorted(self.keys, wanted)
+        known = places < len(self)
+        return places if known.all() and (self.keys[places] == wanted).all() else None
 
     def hits(self, kind: str, places: np.ndarray, k: int, min_score: float | None) -> Hits:
         """The first k neighbours of the rows at `places`, as a search would give them."""

@@ -9,7 +9,7 @@ from r3pp_core import code_versions
 from r3pp_core.artefact import Request, Target, content_hash_of, hash_json
 from r3pp_core.retrieval.config import IndexConfig
 from r3pp_core.retrieval.encoders import encoder_hash
-from r3pp_core.retrieval.faiss_index import trains_on_gpu
+from r3pp_core.retrieval.faiss_index import require_known, trains_on_gpu
 from r3pp_core.retrieval.index_type import AUTO_TYPE
 from r3pp_core.retrieval.metadata import IndexEntry, read_pictures
 
@@ -54,7 +54,8 @@ def work_dir(out_dir: Path, kind: str) -> Path:
 def plan_index(
     kind: Kind, jsonl: Path, image_root: Path, out_dir: Path, encoder_dir: Path, config: IndexConfig
 ) -> IndexPlan:
-    """Read the table and say what is asked for. Raises R3Error for an unusable JSONL or encoder."""
+    """Read the table and say what is asked for. Raises R3Error for an unusable JSONL, encoder or index type."""
+    require_known(config.index_type, config.search_parameters)
     inputs = {"corpus": content_hash_of(jsonl), "encoder": encoder_hash(encoder_dir)}
     entries = read_pictures(jsonl)
     if kind == "image":

@@ -1,6 +1,7 @@
 """What a step needs is prepared ahead of it: pictures damaged in threads, queries encoded and searched in one more.
 
-So neither is on the way of the step, and the queries of a micro-batch are encoded together, on the training device.
+So neither is on the way of the step, and the queries of a rank's whole step are encoded together, on the training
+device, however small its micro-batches are.
 """
 
 from collections import deque
@@ -82,7 +83,4 @@ class StepsAhead:
         self._waiting.append(self._retrieve_pool.submit(self._finish, damaged))
 
     def _finish(self, damaged: list[Future[Any]]) -> RankStep:
-        rows, size = [future.result() for future in damaged], self.batcher.batch_size
-        return self.batcher.step(
-            [self.preparer.retrieve(rows[start : start + size]) for start in range(0, len(rows), size)]
-        )
+        return self.batcher.step(self.preparer.retrieve([future.result() for future in damaged]))

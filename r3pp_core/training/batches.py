@@ -35,9 +35,9 @@ class Batcher:
         self.batch_size, self.max_length = batch_size, max_length
         self.arm, self.for_teacher = arm, for_teacher
 
-    def step(self, prepared: Sequence[Preparation], *, all_words: bool = False) -> RankStep:
+    def step(self, prepared: Preparation, *, all_words: bool = False) -> RankStep:
         """Rows of similar length share a micro-batch, so little is padded. `all_words`: also where none are needed."""
-        rows = [row for part in prepared for row in part.rows]
+        rows = prepared.rows
         if self.config.use_confidence and not all_words:
             rows = words_by_trust(rows, self.config, [row.damaged.c_text for row in rows])
         encoded = [self._encode(row, self.arm) for row in rows]
@@ -54,7 +54,7 @@ class Batcher:
         size = self.batch_size
         cut = [fitting[start : start + size] for start in range(0, len(fitting), size)]
         batches = [self._collate(part, [clean[one.row.row_id] for one in part if clean]) for part in cut]
-        return RankStep(batches, [*(row for part in prepared for row in part.rejected), *too_long])
+        return RankStep(batches, [*prepared.rejected, *too_long])
 
     def stand_in(self, image_processor: Any) -> Batch:
         """A batch that weighs nothing, for a rank that has fewer than the others."""

@@ -116,7 +116,7 @@ def _longest(run: Training) -> list[Batch]:
     error, batches = None, []
     try:
         prepared = run.preparer.prepare([run.train_rows.row(number) for number in mine], level=0.0)
-        batches = run.batcher.step([prepared], all_words=True).batches[-run.config.grad_accum :]
+        batches = run.batcher.step(prepared, all_words=True).batches[-run.config.grad_accum :]
     except R3Error as met:
         error = met
     run.group.raise_together(error)

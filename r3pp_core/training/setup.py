@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import content_hash_of, hash_json
 from r3pp_core.errors import R3Error
 from r3pp_core.model.backbone import weights_hash
@@ -79,6 +80,8 @@ def set_up(config: TrainConfig, progress: Progress, tell_plan: Callable[[Plan], 
     retriever = _retriever(config, precision.device)
     dims = (retriever.text_encoder.dim, retriever.image_encoder.dim) if retriever else (None, None)
     r3 = config.resolved_r3(*dims)
+    if retriever and (problem := retriever.neighbours_problem(r3.max_query_chars)):
+        say(f"training: undamaged rows are encoded at every step, since {problem}; `r3pp index` makes them")
     made = backend.group.from_first(lambda: check_fit(config, r3, backend.group.size))
     tell_plan(made)
     say(table(made))
@@ -170,6 +173,7 @@ def _inputs(
     config: TrainConfig, backbone_hash: str, start: Path | None, retriever: Retriever | None, dtype: str
 ) -> dict[str, str]:
     inputs = {
+        "code": code_versions.TRAINING,
         "train_jsonl": content_hash_of(Path(config.train_jsonl)),
         "backbone": backbone_hash,
         "dtype": dtype,

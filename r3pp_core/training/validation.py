@@ -53,7 +53,7 @@ def _prepared(run: Training, batcher: Batcher, numbers: list[int]) -> RankStep:
     assert run.val_rows is not None
     error, part = None, RankStep([], [])
     try:
-        part = batcher.step([run.preparer.prepare([run.val_rows.row(number) for number in numbers], level=0.0)])
+        part = batcher.step(run.preparer.prepare([run.val_rows.row(number) for number in numbers], level=0.0))
     except R3Error as met:
         error = met
     run.group.raise_together(error)

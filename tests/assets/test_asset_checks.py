@@ -234,14 +234,19 @@ def an_indexed_picture_is_in_val(paths):
     edit_first_row(paths.merged("val"), image_sha256=first["image_sha256"])
 
 
+def rehash(path):
+    """The manifest beside a file names the bytes that it has now."""
+    manifest = json.loads((path.parent / "manifest.json").read_text())
+    manifest["files"][path.name]["sha256"] = hash_file(path)
+    edit_manifest(path.parent / "manifest.json", files=manifest["files"])
+
+
 def every_vector_moved_by_one_entry(paths, kind):
     """And the manifest was written after that: every hash is right."""
     folder = paths.indices_dir / kind
     vectors = np.load(folder / "vectors.npy")
     np.save(folder / "vectors.npy", np.roll(vectors, 1, axis=0))
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["vectors.npy"]["sha256"] = hash_file(folder / "vectors.npy")
-    edit_manifest(folder / "manifest.json", files=manifest["files"])
+    rehash(folder / "vectors.npy")
 
 
 def an_approximate_index_misses_a_fifth(paths, kind):
@@ -261,7 +266,7 @@ for kind in ("text", "image"):
 
 @damages("index/neighbours", "no_own_picture")
 def a_row_finds_itself(paths):
-    """The first row's own entry takes the place of its first neighbour."""
+    """The first row's own entry takes the place of its first neighbour, and the manifest was written after that."""
     from r3pp_core.retrieval.neighbours import Neighbours
     from r3pp_core.retrieval.search import Index
 
@@ -271,6 +276,7 @@ def a_row_finds_itself(paths):
     ids = np.load(path)
     ids[place, 0] = Index.load(paths.indices_dir / "text").image_sha256s.index(row["image_sha256"])
     np.save(path, ids)
+    rehash(path)
 
 
 @damages("index/quality", "finds_facts")

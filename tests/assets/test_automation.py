@@ -126,7 +126,7 @@ def ask_hub(tmp_path, monkeypatch):
     workspace = WorkspaceResource(root=str(tmp_path), profile="full")
 
     def look(places, cursor=None, not_asked=()):
-        monkeypatch.setattr(revisions, "look_at_hub", lambda models, paths: Look(places, list(not_asked)))
+        monkeypatch.setattr(revisions, "look_at_hub", lambda models, paths, datasets: Look(places, list(not_asked)))
         with (
             dg.DagsterInstance.ephemeral() as instance,
             dg.build_sensor_context(instance=instance, cursor=cursor, resources={"workspace": workspace}) as context,
@@ -134,6 +134,27 @@ def ask_hub(tmp_path, monkeypatch):
             return new_revisions(context)
 
     return look
+
+
+@pytest.mark.parametrize(
+    "profile, source, asked",
+    [
+        (
+            "full",
+            None,
+            {"raw/screenqa", "raw/chartqa", "raw/infovqa", "models/clip", "models/minilm", "models/backbone"},
+        ),
+        ("full", "/pictures", {"models/clip", "models/minilm", "models/backbone"}),
+        ("sample", None, None),
+    ],
+)
+def test_the_hub_is_asked_for_what_comes_from_it(tmp_path, monkeypatch, profile, source, asked):
+    """Data sets of a local source do not, though the profile's models may."""
+    from r3pp_assets.automation.sources import look_at_hub
+
+    monkeypatch.setattr(revisions, "newest_revision", lambda repo, repo_type: "b" * 40)
+    look = look_at_hub(WorkspaceResource(root=str(tmp_path), profile=profile, source=source))
+    assert (look and {f"{place.group}/{place.asset}" for place in look.places}) == asked
 
 
 def test_a_branch_that_moved_is_taken_in_and_a_pinned_one_is_told(ask_hub):

@@ -1,6 +1,7 @@
 """The graph as users see it: every box of the house plan, made by the real functions."""
 
 import json
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -142,7 +143,50 @@ def test_the_report_weighs_r3_against_the_control(made):
     control, r3 = (json.loads(path.read_text()) for path in trained)
     assert not any(value for name, value in control["r3"].items() if name.startswith("use_"))
     assert control["r3"]["adapter"] == r3["r3"]["adapter"]
-    assert "index_text" not in str(control["made_from"])
+    assert control["made_from"].keys() >= {"train_jsonl", "val_jsonl", "backbone", "code"}
+    assert r3["made_from"].keys() - control["made_from"].keys() == {
+        *("text_index", "image_index", "neighbours", "text_encoder", "image_encoder")
+    }
+
+
+def test_checkpoint_export_and_champion_carry_the_hashes_of_data_index_backbone_config_and_code(made):
+    from r3pp_core import code_versions
+    from r3pp_core.artefact import Target, hash_file, read_manifest
+    from r3pp_core.model.backbone import weights_hash
+
+    paths = made.paths
+    checkpoint = read_manifest(Target(paths.checkpoint_dir() / "step_4"))
+    exported = read_manifest(Target(paths.model_dir("r3")))
+    described = json.loads((paths.model_dir("r3") / "config.json").read_text())
+    card = json.loads((paths.champion_dir / "current" / "champion.json").read_text())
+    assert checkpoint.code_version == code_versions.TRAINING
+    assert exported.inputs["checkpoint"] == checkpoint.content_hash
+    assert exported.files["training_config.json"]["sha256"] == checkpoint.files["config.json"]["sha256"]
+    for made_from in (checkpoint.inputs, described["made_from"], card["made_from"]):
+        assert made_from["code"] == code_versions.TRAINING
+        assert made_from["train_jsonl"] == hash_file(paths.merged("train"))
+        assert made_from["backbone"] == weights_hash(paths.model_dir("backbone"))
+        assert all(len(made_from[name]) == 64 for name in ("text_index", "image_index", "neighbours"))
+    assert card["model_hash"] == weights_hash(paths.model_dir("r3"))
+    readme = (paths.champion_dir / "current" / "README.md").read_text()
+    assert all(value in readme for value in card["made_from"].values())
+
+
+def test_the_champions_lineage_reaches_the_sources_after_the_line_moved_on(broken, capsys):
+    from r3pp_core.cli import main
+
+    shutil.rmtree(broken.paths.image_root / "chartqa")
+    for path in (*broken.paths.merged("train").parent.glob("*"), *broken.paths.checkpoint_dir().glob("step_*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert main(["lineage", str(broken.paths.champion_dir)]) == 0
+    told = capsys.readouterr().out
+    for stage in ("raw/chartqa", "merged", "checkpoint"):
+        assert any(stage in line and "replaced or removed since" in line for line in told.splitlines()), told
+    assert main(["verify", str(broken.paths.champion_dir)]) == 0
+    told = capsys.readouterr().out
+    assert "0 damaged" in told
+    assert "is no longer in the workspace" in told
+    assert main(["verify", str(broken.paths.champion_dir), "--whole"]) == 1
 
 
 def test_a_control_of_other_questions_is_left_out(broken):

@@ -1,6 +1,7 @@
 """What the UI shows of an asset."""
 
 import dataclasses
+import json
 import re
 import time
 from pathlib import Path
@@ -97,8 +98,21 @@ def test_every_asset_says_how_long_it_took_how_fast_and_what_changed_since_its_l
     for event in made.result.get_asset_materialization_events():
         shown = event.materialization.metadata
         assert shown["wall_s"].value > 0, event.asset_key
-        assert any(name.endswith("_per_s") for name in shown), event.asset_key
+        (rate,) = [name for name in shown if name.endswith("_per_s")]
+        assert rate not in ("number_per_s", "weight_files_per_s"), event.asset_key
         assert shown["changed_since_last"].value == "the first one", event.asset_key
+
+
+def test_every_table_has_a_column_schema_that_names_the_columns_of_its_file(made):
+    files = {
+        "raw": made.paths.raw_dir("chartqa") / "chartqa_raw_train.jsonl",
+        "ocr": made.paths.raw_dir("chartqa") / "ocr.jsonl",
+        "unified": made.paths.unified_dir / "chartqa_unified_train.jsonl",
+    }
+    for group, path in files.items():
+        schema = metadata_of(made, group, "chartqa")["dagster/column_schema"]
+        assert {column.name for column in schema.columns} == set(json.loads(path.read_text().splitlines()[0])), group
+        assert all(column.description for column in schema.columns), group
 
 
 def test_every_asset_links_to_its_code(made):

@@ -23,6 +23,11 @@ SERVICES = ("code", "webserver", "daemon")
 BIN = Path(sys.executable).parent
 
 
+def _runs_of(process: psutil.Process) -> list[psutil.Process]:
+    """The runs below a code server, which it starts as Python's multiprocessing does."""
+    return [one for one in process.children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
+
+
 def command_of(service: str, ports: dict[str, str], workspace: Path) -> list[str]:
     """ExecStart of a unit with this environment's programs, other ports and another workspace file."""
     unit = configparser.ConfigParser(strict=False, interpolation=None)
@@ -75,13 +80,13 @@ class Deployment(DrivenUi):
                 self.commands[service], stdout=log, stderr=log, cwd=PROJECT_DIR, env=self.env, start_new_session=True
             )
 
-    def kill(self, service: str) -> None:
-        """`kill -9` of the service, and of what helps it, but not of runs."""
-        process = self.processes[service]
-        helpers = psutil.Process(process.pid).children(recursive=True)
-        for one in (process, *helpers):
+    def kill(self, service: str, *, with_runs: bool) -> None:
+        """`kill -9` of the service and of what helps it; `with_runs` of the runs that it started, too."""
+        process = psutil.Process(self.processes[service].pid)
+        spared = set() if with_runs else {one for run in _runs_of(process) for one in (run, *run.children(True))}
+        for one in (process, *process.children(recursive=True)):
             with suppress(psutil.Error, ProcessLookupError):
-                if one is process or "execute_run" not in " ".join(one.cmdline()):
+                if one not in spared:
                     os.kill(one.pid, signal.SIGKILL)
 
     def wait_for_answer(self) -> None:

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -66,12 +67,12 @@ def add_picture(source: Path, number: int) -> str:
     return question
 
 
-def kill_at_random(deployment: Deployment, rng: random.Random, ends: threading.Event) -> None:
-    """Each service once, in some order, half a minute apart."""
+def kill_at_random(deployment: Deployment, rng: random.Random, killed: list[str]) -> None:
+    """Each service once, in some order, half a minute apart; with the runs that it started, or without."""
     for service in rng.sample(SERVICES, len(SERVICES)):
-        if ends.wait(rng.uniform(20, 40)):
-            return
-        deployment.kill(service)
+        time.sleep(rng.uniform(20, 40))
+        deployment.kill(service, with_runs=rng.random() < 0.5)
+        killed.append(service)
 
 
 def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, rounds):
@@ -87,13 +88,13 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
     for number in range(rounds):
         made_before = num_materializations(deployment)
         question = add_picture(source, number)
-        ends = threading.Event()
-        killer = threading.Thread(target=kill_at_random, args=(deployment, random.Random(seed + number), ends))
+        killed: list[str] = []
+        killer = threading.Thread(target=kill_at_random, args=(deployment, random.Random(seed + number), killed))
         killer.start()
         what = f"champion in round {number} of seed {seed}"
         deployment.wait_for(lambda n=number: len(entries(paths.champion_dir)) == 2 + n, what, LINE_S)
-        ends.set()
         killer.join()
+        assert sorted(killed) == sorted(SERVICES), f"in round {number} of seed {seed}"
         assert question in {row["question"] for row in read_jsonl(paths.merged("train"))}
         settle(deployment)
         made = {name: n - made_before[name] for name, n in num_materializations(deployment).items()}
@@ -104,7 +105,7 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
         assert made["raw/screenqa"] == 0, told
         assert made["evaluation/base"] == 0, "neither val nor the backbone changed"
         assert entries(paths.champion_dir)[-1].card["why"]["rows"]["chartqa"]["added"] == 1
-    assert all(deployment.num_starts[service] > 1 for service in SERVICES)
+    assert all(deployment.num_starts[service] > rounds for service in SERVICES)
 
     # The same bytes again: nothing runs.
     num_runs = len(deployment.runs())

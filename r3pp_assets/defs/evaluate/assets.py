@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from r3pp_core.champion.history import Entry
     from r3pp_core.champion.promotion import Candidate
     from r3pp_core.evaluation.subjects import Subject
-    from r3pp_core.model.config import R3Config
 
 CONTROL = dg.AssetKey(["control", "evaluation"])
 R3_MODEL = dg.AssetKey(["model", "r3"])
@@ -157,7 +156,7 @@ def evaluation_base(
     from r3pp_core.model.config import BASE_ARMS
 
     with user_errors() as started:
-        subject = base_subject(workspace.paths.model_dir("backbone"), recipe_model(workspace))
+        subject = base_subject(workspace.paths.model_dir("backbone"), workspace.recipe_model)
         return run_evaluation(
             context,
             workspace,
@@ -199,14 +198,6 @@ def evaluation_r3(
         result = run_evaluation(context, workspace, launcher, config, started, subject, folder, ["r3"], ablations)
         ask_champion_too(context, workspace, launcher, config, folder)
         return result
-
-
-def recipe_model(workspace: WorkspaceResource) -> "R3Config":
-    """What the profile's recipe makes of R3: base is asked with pictures and prompts of the same size."""
-    from r3pp_core.recipes.paths import RunPaths
-    from r3pp_core.recipes.registry import recipe
-
-    return recipe(workspace.settings.recipe)(RunPaths.of(workspace.paths)).resolved_r3(None, None)
 
 
 @dg.asset(

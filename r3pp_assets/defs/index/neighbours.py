@@ -3,6 +3,7 @@
 import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
+from r3pp_assets.defs.index.queries import MAX_QUERY_CHARS, resolved
 from r3pp_assets.failures import user_errors
 from r3pp_assets.inputs import INDICES, NEIGHBOURS
 from r3pp_assets.launchpad import refused_at_launch
@@ -15,6 +16,8 @@ from r3pp_core.retrieval.config import NeighboursConfig
 @refused_at_launch()
 class NeighboursAssetConfig(NeighboursConfig, dg.Config):
     """How many neighbours are kept, and of which queries."""
+
+    max_query_chars: int | None = MAX_QUERY_CHARS  # type: ignore[assignment]
 
 
 @dg.asset(
@@ -41,7 +44,11 @@ def index_neighbours(
     with user_errors() as started:
         paths = workspace.paths
         manifest = build_neighbours(
-            paths.merged("train"), paths.indices_dir, paths.model_dir("minilm"), config, context.log.info
+            paths.merged("train"),
+            paths.indices_dir,
+            paths.model_dir("minilm"),
+            resolved(NeighboursConfig, config, workspace),
+            context.log.info,
         )
         return materialization(context, manifest, paths.indices_dir / FOLDER, started)
 

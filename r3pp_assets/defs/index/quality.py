@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from r3pp_assets.conditions import ON_CHANGE
+from r3pp_assets.defs.index.queries import MAX_QUERY_CHARS, resolved
 from r3pp_assets.failures import user_errors
 from r3pp_assets.inputs import ENCODERS, INDICES
 from r3pp_assets.launchpad import refused_at_launch
@@ -20,6 +21,8 @@ KEY = dg.AssetKey(["index", "quality"])
 @refused_at_launch()
 class QualityAssetConfig(QualityConfig, dg.Config):
     """Which questions are asked, at which damage."""
+
+    max_query_chars: int | None = MAX_QUERY_CHARS  # type: ignore[assignment]
 
 
 @dg.asset(
@@ -54,7 +57,7 @@ def index_quality(
             paths.image_root,
             out_dir,
             facts_file(workspace),
-            config,
+            resolved(QualityConfig, config, workspace),
             context.log.info,
         )
         results = read_quality(out_dir)

@@ -7,13 +7,19 @@ from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.launchpad import refused_at_launch
 from r3pp_assets.lineage import ocr_lineage
-from r3pp_assets.metadata import materialization, preview
+from r3pp_assets.metadata import column_schema, materialization, preview
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.datasets.spec import DatasetSpec
 from r3pp_core.ingest.config import OcrConfig
+
+LAYOUT = [
+    dg.TableColumn("width", "number", description="of the picture, in pixels"),
+    dg.TableColumn("height", "number", description="of the picture, in pixels"),
+    dg.TableColumn("lines", "array", description="what was read: text, box (left, top, right, bottom) and confidence"),
+]
 
 
 @refused_at_launch()
@@ -41,6 +47,7 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
         launcher: LauncherResource,
     ) -> dg.MaterializeResult:
         from r3pp_core.ingest.ocr import ocr_path, run_ocr
+        from r3pp_core.ingest.schema import OcrRow
 
         with user_errors() as started:
             folder = workspace.paths.raw_dir(spec.name)
@@ -53,6 +60,7 @@ def ocr_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
                 started,
                 {
                     "preview": preview(ocr_path(folder), ["image_path", "ocr_conf", "ocr_text"]),
+                    "dagster/column_schema": column_schema(OcrRow, LAYOUT),
                     "dagster/column_lineage": ocr_lineage(spec.name),
                 },
             )

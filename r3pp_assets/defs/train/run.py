@@ -110,9 +110,14 @@ def train_run(
             "label_preview": dg.MetadataValue.md(f"```\n{label_preview}\n```"),
             **{key: float(value) for key, value in manifest.details.get("metrics", {}).items()},
             **loss_plot(resolved.run_dir / "metrics.jsonl"),
-            **disk_use(resolved.run_dir),
+            **disk_use(resolved.run_dir, other_runs_in(resolved.run_dir)),
         },
     )
+
+
+def other_runs_in(run_dir: Path) -> list[Path]:
+    """The folders of experiments and of the control, which stand in the production line's own."""
+    return [path.parent for path in run_dir.glob("*/metrics.jsonl")]
 
 
 def loss_plot(metrics: Path) -> dict[str, dg.MarkdownMetadataValue]:

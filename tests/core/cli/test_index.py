@@ -50,6 +50,8 @@ def test_launched_ranks_give_the_index_of_one_process(table, r3pp, monkeypatch):
         ("--launcher cloud", "invalid choice: 'cloud'"),
         ("--num_processes 0", "--num_processes: Input should be greater than"),
         ("--shard_entries 0", "--shard_entries: Input should be greater than"),
+        ("--max_query_chars 0", "--max_query_chars: Input should be greater than"),
+        ("--index_type IVF4,Flatt", "index_type: "),
     ],
 )
 def test_a_wrong_way_to_start_is_one_sentence_and_code_2(table, r3pp, flags, words):

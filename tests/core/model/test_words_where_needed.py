@@ -93,7 +93,7 @@ def test_the_head_states_before_the_prompt_what_it_states_beside_the_answer(new_
 
 def test_training_goes_by_the_truth(trusting, new_model):
     def trained_with(model, **settings):
-        step = Batcher(model, 3, 4096).step([Preparation(rows_of(model), [])], **settings)
+        step = Batcher(model, 3, 4096).step(Preparation(rows_of(model), []), **settings)
         found = dict(zip(step.batches[0].row_ids, said(model, step.batches[0]), strict=True))
         return [found[row.row_id] for row in rows_of(model)]
 

@@ -72,6 +72,30 @@ def test_those_of_other_questions_do_not_count(own_corpus, tmp_path, minilm_dir,
     assert Neighbours.load(indices) is not None
 
 
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_a_row_that_finds_its_own_picture_is_named(corpus, indices, minilm_dir, monkeypatch, kind):
+    build_neighbours(corpus.jsonl, indices, minilm_dir)
+    whole, row = Neighbours.load(indices), next(read_jsonl(corpus.jsonl))
+    ids = {name: np.array(values) for name, values in whole.ids.items()}
+    own = Index.load(indices / kind).image_sha256s.index(row["image_sha256"])
+    ids[kind][whole.find([row["id"]]), 0] = own
+    monkeypatch.setattr(Neighbours, "load", lambda _: replace(whole, ids=ids))
+    (problem,) = self_neighbour_problems(corpus.jsonl, indices)
+    assert problem.startswith(f"by {kind}: ")
+    assert "own" in problem
+
+
+def test_an_empty_table_has_no_neighbours_and_no_problem(tmp_path, minilm_dir, clip_dir):
+    (tmp_path / "train.jsonl").touch()
+    for kind, encoder in (("text", minilm_dir), ("image", clip_dir)):
+        build_index(kind, tmp_path / "train.jsonl", tmp_path, tmp_path / "i", encoder)
+    assert build_neighbours(tmp_path / "train.jsonl", tmp_path / "i", minilm_dir).counts["rows"] == 0
+    neighbours = Neighbours.load(tmp_path / "i")
+    assert neighbours.find(["chartqa/train/0"]) is None
+    assert len(neighbours.find([])) == 0
+    assert self_neighbour_problems(tmp_path / "train.jsonl", tmp_path / "i") == []
+
+
 @pytest.mark.parametrize("fault", ["cut short", "swapped"])
 def test_a_file_that_is_not_the_one_that_was_made_is_named(corpus, indices, minilm_dir, fault):
     build_neighbours(corpus.jsonl, indices, minilm_dir)

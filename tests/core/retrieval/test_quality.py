@@ -1,12 +1,13 @@
 """Retrieval quality: ranks of the first picture that states the fact, against chance, over damage."""
 
+import shutil
 from itertools import combinations
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from r3pp_core.jsonl import write_jsonl
+from r3pp_core.jsonl import read_jsonl, write_jsonl
 from r3pp_core.retrieval.quality import (
     Found,
     QualityConfig,
@@ -15,8 +16,10 @@ from r3pp_core.retrieval.quality import (
     chosen_rows,
     fused,
     known_facts,
+    measure_quality,
     quality,
     quality_problems,
+    read_quality,
 )
 
 CONFIG = QualityConfig(levels=[0.0, 0.5])
@@ -114,3 +117,35 @@ def test_rows_are_spread_over_each_data_set(tmp_path):
     write_jsonl(tmp_path / "val.jsonl", rows)
     chosen = [row["id"] for row in chosen_rows(tmp_path / "val.jsonl", QualityConfig(rows_per_dataset=3))]
     assert chosen == ["a/0", "a/4", "a/9", "b/0", "b/4", "b/9"]
+
+
+def test_the_curve_has_every_level_and_the_grid_eight_queries_clean_and_damaged_with_three_hits(
+    corpus, image_index_dir, text_index_dir, minilm_dir, clip_dir, tmp_path, monkeypatch
+):
+    from matplotlib.axes import Axes
+
+    from r3pp_core.retrieval import quality_pictures
+
+    for folder in (image_index_dir, text_index_dir):
+        shutil.copytree(folder, tmp_path / "indices" / folder.name)
+    table = tmp_path / "val.jsonl"
+    asked = [{**row, "id": row["id"].replace("train", "val"), "ocr_conf": 0.9} for row in read_jsonl(corpus.jsonl)]
+    write_jsonl(table, asked)
+    drawn, tiles = [], []
+    plot, tile = Axes.plot, quality_pictures._tile
+    monkeypatch.setattr(Axes, "plot", lambda axes, x, y, **style: (drawn.append((x, y)), plot(axes, x, y, **style))[1])
+    monkeypatch.setattr(quality_pictures, "_tile", lambda *args: (tiles.append(args[4]), tile(*args)))
+    levels = [0.0, 0.4, 0.8]
+    folders = (tmp_path / "indices", minilm_dir, clip_dir, table, corpus.image_root, tmp_path / "quality")
+    measure_quality(*folders, config=QualityConfig(levels=levels))
+    results = read_quality(tmp_path / "quality")
+    assert [x for x, _ in drawn] == [levels] * 3
+    for kind, (_, y) in zip(("text", "image", "fused"), drawn, strict=True):
+        assert y == [100 * results["levels"][str(level)][kind]["agreement@3"] for level in levels]
+    # Of each index eight pairs: the query, then what it found, by score or "no hit".
+    assert len(tiles) == 2 * 8 * 2 * (1 + 3)
+    assert [label for label in tiles if label.startswith("level")] == ["level 0.0", "level 0.8"] * 16
+    scores = [label for label in tiles if not label.startswith("level") and label != "no hit"]
+    assert all(-1 <= float(score) <= 1 for score in scores)
+    for name in ("quality.png", "grid_text.png", "grid_image.png"):
+        assert Image.open(tmp_path / "quality" / name).width > 300

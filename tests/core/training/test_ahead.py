@@ -27,8 +27,6 @@ class SlowAndUneven:
         time.sleep(0.001 * (row["number"] % 4))
         return row["id"], level, visit
 
-    batch_size = 2
-
     def retrieve(self, damaged):
         self.threads["retrieve"].add(threading.current_thread().name)
         self.batches.append(len(damaged))
@@ -67,10 +65,10 @@ def test_the_training_thread_neither_damages_nor_retrieves():
     assert {name.split("_")[0] for name in preparer.threads["retrieve"]} == {"retrieve"}
 
 
-def test_queries_are_retrieved_a_micro_batch_at_a_time_never_one_by_one():
+def test_all_queries_of_a_ranks_step_are_retrieved_together():
     preparer = SlowAndUneven()
     taken(steps_ahead(preparer), 2)
-    assert set(preparer.batches) == {2}
+    assert set(preparer.batches) == {4}
 
 
 def test_what_a_step_holds_depends_on_its_number_alone():
@@ -78,7 +76,7 @@ def test_what_a_step_holds_depends_on_its_number_alone():
     whole = taken(steps_ahead(SlowAndUneven()), 5)
     assert taken(steps_ahead(SlowAndUneven(), num_workers=1), 5) == whole
     assert taken(steps_ahead(SlowAndUneven(), first_step=3), 2) == whole[3:]
-    assert all(level == 0.3 + len(row_id) / 1000 + visit for batch in whole[3] for row_id, level, visit in batch)
+    assert all(level == 0.3 + len(row_id) / 1000 + visit for row_id, level, visit in whole[3])
 
 
 def test_what_a_worker_raised_reaches_the_step_that_needed_it():

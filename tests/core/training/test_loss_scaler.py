@@ -39,7 +39,7 @@ def backward(run, factor=1.0):
 
 def batch_of(run, numbers):
     prepared = run.preparer.prepare([run.train_rows.row(number) for number in numbers], level=0.5)
-    return run.batcher.step([prepared]).batches[0]
+    return run.batcher.step(prepared).batches[0]
 
 
 def test_an_overflow_halves_the_scale_every_time():

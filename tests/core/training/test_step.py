@@ -27,7 +27,7 @@ def run(small_run):
 
 def batch_from(run, prepared):
     batcher = Batcher(run.model, len(prepared.rows), run.config.max_length, for_teacher=True)
-    (batch,) = batcher.step([prepared]).batches
+    (batch,) = batcher.step(prepared).batches
     return batch
 
 

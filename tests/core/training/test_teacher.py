@@ -45,7 +45,7 @@ def batch_of(run, number=1, level=0.8):
 
 def batch_from(run, preparation):
     batcher = Batcher(run.model, len(preparation.rows), run.config.max_length, for_teacher=True)
-    return batcher.step([preparation]).batches[0]
+    return batcher.step(preparation).batches[0]
 
 
 def with_a_text_hit(preparation):
@@ -263,7 +263,7 @@ def test_without_a_weight_there_is_no_teacher_and_no_clean_view(new_run):
     assert run.teacher is None
     found = prepared(run, 1, 0.8)
     assert found.rows[0].damaged.clean is None
-    (batch,) = run.batcher.step([found]).batches
+    (batch,) = run.batcher.step(found).batches
     assert batch.clean is None
     assert train_step(run.backend, [batch], run.config, run.teacher).terms["kl"] == 0.0
 
@@ -274,7 +274,7 @@ def test_a_row_whose_clean_view_is_too_long_is_left_out_once(new_run):
     (one,) = run.preparer.prepare([row], 0.0).rows
     blanked = replace(one, damaged=replace(one.damaged, pseudo_text=""))
     preparation = Preparation([blanked, *prepared(run, 2, 0.0).rows], [])
-    part = Batcher(run.model, 2, 300, for_teacher=True).step([preparation])
+    part = Batcher(run.model, 2, 300, for_teacher=True).step(preparation)
     assert [one.row_id for one in part.rejected] == [row["id"]]
     assert [batch.row_ids for batch in part.batches] == [[run.train_rows.row(2)["id"]]]
     assert part.batches[0].clean.row_ids == part.batches[0].row_ids

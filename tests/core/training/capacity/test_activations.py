@@ -32,7 +32,7 @@ def test_what_a_forward_keeps(small_run, backbone, fields, batch_size):
     config = small_run(model_name=str(backbone), batch_size=batch_size, losses={"kl": 0}, **fields)
     run = set_up(config, silent)
     prepared = run.preparer.prepare([run.train_rows.row(number) for number in range(batch_size)], level=0.0)
-    (batch,) = run.batcher.step([prepared]).batches
+    (batch,) = run.batcher.step(prepared).batches
     row = row_of(batch, batch_size)
     model = outline(config.model_name, config.resolved_r3(None, None), run.backend.precision.computes)
     found = activations(config, model, row)
