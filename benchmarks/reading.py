@@ -4,16 +4,16 @@
     python benchmarks/reading.py [--split val] [--root DIR]
 
 On undamaged pictures, without evidence: each data set's score with the text that OCR read (at least 0.6); questions
-that only the pixels answer without any text (at least 0.6), and with a blank picture in place of each; questions that
-the text answers without it. What counts as chance for the last two is the best constant answer to each wording, with
-the names of things taken out, chosen with the answers in sight.
+that only the pixels answer without any text (at least 0.6), also by what they ask for, and with a blank picture in
+place of each; questions that the text answers without it. What counts as chance for the last two is the best constant
+answer to each wording, with the names of things taken out, chosen with the answers in sight.
 """
 
 import argparse
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,14 @@ from r3pp_core.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[1]
 TARGET = 0.6
+# Questions about looks by what they ask for; the first that fits.
+LOOKS = {
+    "counts": "How many",
+    "colors": "What color|color of",
+    "shapes of icons": "shape",
+    "tabs and switches": "tab |switch",
+    "which is longer, taller, higher": "tallest|longest|longer|highest|higher|largest",
+}
 Row = Mapping[str, Any]
 
 
@@ -88,6 +96,10 @@ class Reading:
         return root
 
 
+def look(question: str) -> str:
+    return next((name for name, words in LOOKS.items() if re.search(words, question)), "other looks")
+
+
 def wording(question: str) -> str:
     """A question without names and numbers."""
     names = re.sub(rf"\b({'|'.join(first_words())}) \w+", "X", question)
@@ -105,10 +117,10 @@ def constant_score(rows: Sequence[Row]) -> float:
     return right / len(rows)
 
 
-def report(title: str, scored: Sequence[tuple[Row, float]], by_dataset: bool = False) -> None:
+def report(title: str, scored: Sequence[tuple[Row, float]], group: Callable[[Row], str] = lambda row: "all") -> None:
     groups: dict[str, list[tuple[Row, float]]] = defaultdict(list)
     for row, score in scored:
-        groups[row["dataset"] if by_dataset else "all"].append((row, score))
+        groups[group(row)].append((row, score))
     for name, members in sorted(groups.items()):
         interval = bootstrap_mean([score for _, score in members], [row["image_sha256"] for row, _ in members])
         say(f"{title} {name}: {interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}] n={len(members)}")
@@ -125,12 +137,13 @@ def main() -> None:
         looks = [row for row in reading.rows if reading.kind(row) == "look"]
         texts = [row for row in reading.rows if reading.kind(row) == "text"]
         read = reading.scores("read", reading.rows, "base_ocr", image_root)
-        report("picture and text:", read, by_dataset=True)
+        report("picture and text:", read, lambda row: row["dataset"])
         for kind in ("text", "look", "none"):
             if chosen := [(row, score) for row, score in read if reading.kind(row) == kind]:
                 report(f"picture and text, {kind}:", chosen)
         seen = reading.scores("looks", looks, "base", image_root)
-        report("looks, picture alone:", seen, by_dataset=True)
+        report("looks, picture alone:", seen, lambda row: row["dataset"])
+        report("looks, picture alone:", seen, lambda row: look(row["question"]))
         report("looks, picture alone:", seen)
         report("looks, blank picture:", reading.scores("blind", looks, "base", reading.blank_root()))
         say(f"looks, best constant answer: {constant_score(looks):.3f}")

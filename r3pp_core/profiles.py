@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from r3pp_core.errors import UsageError
+from r3pp_core.model.config import PARTS
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ QWEN3_VL_8B = HubModel("Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748c
 class Profile:
     """`hub_models` is None where the models that come with the package stand in for the real ones.
 
-    `ablates_parts`: evaluations also ask the trained model without each of its parts. `heading` says above every score
-    what it does not prove.
+    `ablated_parts`: without which parts, each by itself, evaluations also ask the trained model. `heading` says above
+    every score what it does not prove.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Profile:
     recipe: str
     rows_per_dataset: int
     ablation_levels: list[float]
-    ablates_parts: bool
+    ablated_parts: tuple[str, ...]
     max_new_tokens: int
     heading: str | None
 
@@ -48,14 +49,14 @@ SOURCE_HEADING = (
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("sample", None, "sample", 300, [0.8], False, 8, SAMPLE_HEADING),
+        Profile("sample", None, "sample", 300, [0.8], ("words",), 8, SAMPLE_HEADING),
         Profile(
             "smoke",
             None,
             "smoke",
             12,
             [0.8],
-            False,
+            ("words",),
             8,
             "smoke test: a few steps and rows, so that the scores say nothing",
         ),
@@ -65,7 +66,7 @@ PROFILES = {
             "qwen3vl_8b_lora",
             500,
             [0.0, 0.8],
-            True,
+            PARTS,
             32,
             None,
         ),

@@ -186,6 +186,15 @@ def step_shown(driven: DrivenUi, run: str) -> int:
     return -1
 
 
+def curves(browser, ui: str) -> list[str]:
+    """What is drawn under Plots of the checkpoint, canvas by canvas."""
+    open_page(browser, f"{ui}/assets/checkpoint/r3?view=overview", "Plots")
+    click(browser, "Plots")
+    time.sleep(2)
+    assert "loss" in browser.find_element("tag name", "body").text
+    return browser.execute_script("return [...document.querySelectorAll('canvas')].map(one => one.toDataURL())")
+
+
 def test_a_training_s_curve_is_live_and_a_click_cancels_it(browser, ui, demo):
     """Last: it leaves a checkpoint of another run."""
     driven = DrivenUi(ui)
@@ -193,13 +202,10 @@ def test_a_training_s_curve_is_live_and_a_click_cancels_it(browser, ui, demo):
     asset = {"max_steps": 10_000, "overrides": {"save_every": 5, "eval_rows": 0, "seed": 5}}
     run = driven.launch("train", ["checkpoint/r3"], {"checkpoint__r3": {"config": asset}})
     driven.wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) > 20, "steps")
-    first = step_shown(driven, run)
-    open_page(browser, f"{ui}/assets/checkpoint/r3?view=overview", "Plots")
-    click(browser, "Plots")
-    time.sleep(2)
-    assert "loss" in browser.find_element("tag name", "body").text
-    assert browser.find_elements("css selector", "canvas"), "numbers of observations are drawn"
+    first, drawn = step_shown(driven, run), curves(browser, ui)
+    assert drawn, "numbers of observations are drawn"
     driven.wait_for(lambda: step_shown(driven, run) > first, "a later point of the curve")
+    assert curves(browser, ui) != drawn, "the picture has the later point too"
     assert driven.status(run) == "STARTED"
     terminate(browser, f"{ui}/runs/{run}")
     driven.wait_for(lambda: driven.status(run) == "CANCELED", "cancelled run")

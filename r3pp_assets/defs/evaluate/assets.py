@@ -193,7 +193,7 @@ def evaluation_r3(
     with user_errors() as started:
         paths, settings = workspace.paths, workspace.settings
         subject = load_r3(paths, paths.model_dir("r3"))
-        ablations = [arm for arm in subject.arms if arm != "r3" and (settings.ablates_parts or not ARMS[arm].off)]
+        ablations = [arm for arm in subject.arms if arm != "r3" and ARMS[arm].off <= set(settings.ablated_parts)]
         folder = paths.results_dir("r3")
         result = run_evaluation(context, workspace, launcher, config, started, subject, folder, ["r3"], ablations)
         ask_champion_too(context, workspace, launcher, config, folder)

@@ -32,10 +32,11 @@ def backbone_card(out_dir: Path, config: PretrainConfig, num_parameters: int) ->
             "# The sample's small backbone",
             "",
             f"A Qwen3-VL of {num_parameters / 1e6:.2f} M parameters that reads drawn phone screens, charts and "
-            "infographics of at most 256 x 256 pixels, and text that was read from them. It stands in for "
+            "infographics of at most 65,536 pixels (256 x 256, or a screen of 192 x 320), and text that was read from "
+            "them. It stands in for "
             "Qwen3-VL-8B-Instruct where there is no GPU and no network, and is of no use outside the embedded sample.",
             "",
-            *_data(config.num_groups),
+            *_data(config.num_groups, "Text without a picture is made anew at each step; pictures are"),
             "## Recipe",
             "",
             f"`{COMMAND}`: first weights that look back and match, lessons of lists, of pictures of "
@@ -77,7 +78,7 @@ def clip_card(out_dir: Path, config: ClipConfig, num_parameters: int) -> str:
             f"A CLIP of {num_parameters / 1e6:.2f} M parameters that sees pages at {SIDE} x {SIDE} pixels. It stands "
             "in for CLIP ViT-B/32 where there is no network, and is of no use outside the embedded sample.",
             "",
-            *_data(config.num_groups),
+            *_data(config.num_groups, "Texts and pictures are"),
             "## Recipe",
             "",
             f"`{COMMAND}`: drawn pages, blurred, noisy, dark or partly covered, against a stretch of what is printed "
@@ -106,14 +107,14 @@ def _head(task: str, architecture: str) -> list[str]:
     return ["---", "license: apache-2.0", f"pipeline_tag: {task}", tags, "---", ""]
 
 
-def _data(num_groups: int) -> list[str]:
+def _data(num_groups: int, what_is_drawn: str) -> list[str]:
     return [
         "## Data",
         "",
         "Invented worlds, drawn by `r3pp_core/sample` from other seeds than the sample's. No thing of the sample "
         "and none of its facts occurs in them (`tests/core/sample/pretrain` proves it); first words of names, "
-        "nouns, attributes and layouts are shared. Text is made anew at each step; pictures are those of "
-        f"{num_groups} groups of twelve pages.",
+        f"nouns, attributes, layouts and colors are shared. {what_is_drawn} those of {num_groups} groups of twelve "
+        "pages.",
         "",
     ]
 

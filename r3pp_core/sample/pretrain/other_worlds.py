@@ -14,13 +14,13 @@ from r3pp_core.sample.plan import Block, Picture, dress, finish
 from r3pp_core.sample.world import Entity, Fact, World, build_world
 
 PAGES_IN_GROUP = 12
-_SMALL_SHARE = 0.4  # pages with fewer things than the sample's, for the start of the curriculum
+_SMALL_SHARE = 0.4  # pages with fewer things than the sample's
 _KINDS = ("screen", "screen", "chart", "chart", "infographic")
 
 
 @cache
 def sample_names(config: SampleConfig = SampleConfig()) -> frozenset[str]:
-    """Every name of the sample's own world: none of their invented words occurs in another world."""
+    """Every name of the sample's own world: none occurs in another world, though first words of names are shared."""
     num_pictures = config.num_screens + config.num_charts + config.num_infographics
     return frozenset(entity.name for entity in build_world(config.seed, num_pictures).entities)
 
