@@ -113,7 +113,9 @@ def _ask(
         rest = "" if plan.num_generations else ", only their scores are made again"
         progress(f"{stage}: {len(samples)} answers of {plan.out_dir} stand{rest}")
     if plan.num_generations:
-        progress(f"{stage}: {len(plan.rows)} rows, {plan.num_generations} answers to generate")
+        of_dataset = Counter(row["dataset"] for row in plan.rows)
+        rows = ", ".join(f"{of_dataset[name]} {name}" for name in DATASETS)
+        progress(f"{stage}: {len(plan.rows)} rows ({rows}), {plan.num_generations} answers to generate")
         answer()
         for number in range(plan.num_shards):
             shard = read_shard(plan, number)

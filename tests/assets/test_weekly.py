@@ -111,7 +111,7 @@ def test_the_hub_is_asked_before_it_is_said_that_nothing_is_new(made, tick, monk
     moved = Place("raw", "infovqa", "train", "vidore/infovqa_train", "c" * 40, "d" * 40, is_pinned=False)
     pinned = Place("models", "clip", "", "openai/clip", "a" * 40, "b" * 40, is_pinned=True)
     hub = {"places": [pinned], "not_asked": ["the Hub cannot be asked for Qwen/Qwen3: no route"]}
-    monkeypatch.setattr(revisions, "look_at_hub", lambda models, paths: Look(**hub))
+    monkeypatch.setattr(revisions, "look_at_hub", lambda models, paths, datasets: Look(**hub))
     skipped = tick(workspace).skip_message
     assert skipped.startswith("no new data or code since run ")
     assert skipped.endswith("; the Hub cannot be asked for Qwen/Qwen3: no route"), "of it nobody knows"

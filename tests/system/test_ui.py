@@ -18,7 +18,7 @@ LOAD_S = 90
 LINEAGE = "/assets/champion?view=lineage&lineageScope=upstream&lineageDepth=10"
 GRAPH = Path(__file__).parents[1] / "assets" / "graph.json"
 STATUSES = """
-query { assetNodes { assetKey { path } isPartitioned assetMaterializations(limit: 1) { timestamp }
+query { assetNodes { assetKey { path } isPartitioned staleStatus assetMaterializations(limit: 1) { timestamp }
   assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } }
 """
 
@@ -72,6 +72,7 @@ def test_every_asset_is_materialized_and_every_check_is_green(browser, ui):
     graph = {name: node for name, node in json.loads(GRAPH.read_text()).items() if not name.startswith("experiment/")}
     assert len(nodes) == len(graph)
     assert [node["assetKey"]["path"] for node in nodes if not node["assetMaterializations"]] == []
+    assert [node["assetKey"]["path"] for node in nodes if node["staleStatus"] != "FRESH"] == []
     statuses = {
         (*node["assetKey"]["path"], check["name"]): (check["executionForLatestMaterialization"] or {}).get("status")
         for node in nodes

@@ -112,7 +112,7 @@ def test_the_time_is_said_with_the_number_after_the_first_batch(world, subject, 
     said: list[str] = []
     config = CONFIG.model_copy(update={"arms": ["r3"], "batch_size": 2})
     evaluate(subject, world / "val.jsonl", world / "data", tmp_path, config, said.append)
-    assert said[0] == "evaluation/r3: 6 rows, 12 answers to generate"
+    assert said[0] == "evaluation/r3: 6 rows (0 screenqa, 6 chartqa, 0 infovqa), 12 answers to generate"
     words = said[1].split()
     assert words[:4] == ["evaluation/r3:", "12", "answers,", "about"]
     assert said[1].endswith(" s at the pace of the first 2")

@@ -232,7 +232,7 @@ def test_of_an_added_arm_or_level_only_that_is_asked(swept, folder, subject, tmp
     assert manifest == swept[0]
     assert [text for text in said if "answers" in text][:2] == [
         f"evaluation/base: 4 answers of {tmp_path / 'out'} stand",
-        "evaluation/base: 4 rows, 8 answers to generate",
+        "evaluation/base: 4 rows (0 screenqa, 4 chartqa, 0 infovqa), 8 answers to generate",
     ]
     assert not (tmp_path / "out" / ".work").exists()
 
