@@ -231,9 +231,7 @@ def differences(folder: Path, run: Training) -> list[str]:
         inputs.pop("val_jsonl", None)
         saved_inputs.pop("val_jsonl", None)
     names += [name for name in sorted({*inputs, *saved_inputs}) if inputs.get(name) != saved_inputs.get(name)]
-    manifest = read_manifest(Target(folder))
-    is_own = manifest is not None and manifest.code_version == code_versions.TRAINING
-    return names if is_own else [*names, "version of the training code"]
+    return ["version of the training code" if name == "code" else name for name in names]
 
 
 def _with_newer_fields(saved: dict[str, Any]) -> dict[str, Any]:
