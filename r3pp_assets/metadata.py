@@ -1,11 +1,13 @@
 """What every asset shows: the numbers of its manifest, under the same names everywhere."""
 
 import base64
+import os
 import shutil
 import time
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,15 +101,16 @@ def throughput(manifest: "Manifest", wall_s: float) -> dict[str, float]:
     return {f"{name}_per_s": round(count / wall_s, 2)} if wall_s > 0 else {}
 
 
-def disk_use(folder: Path, others: Iterable[Path] = ()) -> dict[str, int]:
-    """What the files under `folder` take, all that was kept of it included, less those under `others`, and what is free
-    beside them."""
-
-    def taken(place: Path) -> int:
-        return sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and not path.is_symlink())
-
-    own = taken(folder) - sum(taken(other) for other in others)
-    return {"disk_bytes": own, "disk_free_bytes": shutil.disk_usage(folder).free}
+def disk_use(folder: Path, others: Collection[Path] = ()) -> dict[str, int]:
+    """What the files under `folder` take, all that was kept of it included but for those under `others`, and what is
+    free beside them."""
+    taken = 0
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if Path(parent, name) not in others]
+        for name in files:
+            with suppress(FileNotFoundError):  # somebody's unfinished file
+                taken += Path(parent, name).lstat().st_size
+    return {"disk_bytes": taken, "disk_free_bytes": shutil.disk_usage(folder).free}
 
 
 def summary(manifest: "Manifest") -> str:

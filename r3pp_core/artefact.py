@@ -139,6 +139,11 @@ def cached_file_hash(path: Path) -> str:
     return _hash_unchanged_file(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
+def manifest_text(manifest: Manifest) -> str:
+    """As its file holds it."""
+    return json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+
+
 def read_manifest(target: Target) -> Manifest | None:
     """The manifest of a finished artefact, after completing a commit that a crash interrupted."""
     if target.commit.is_dir():
@@ -310,7 +315,7 @@ def _seal(staging: Path, request: Request, outcome: Outcome) -> Manifest:
         trees=trees,
     )
     sealed = staging / "sealed.manifest"
-    sealed.write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sealed.write_text(manifest_text(manifest), encoding="utf-8")
     sync(sealed)
     return manifest
 

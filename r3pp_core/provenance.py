@@ -5,15 +5,23 @@ identity of an encoder or an index. What has such a hash is looked for among the
 """
 
 import json
+import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from r3pp_core.artefact import EMPTY_HASH, SEAL_THREADS, Manifest, Target, hash_file, hash_json, read_manifest
+from r3pp_core.artefact import (
+    EMPTY_HASH,
+    SEAL_THREADS,
+    Manifest,
+    Target,
+    hash_file,
+    hash_json,
+    manifest_text,
+    read_manifest,
+)
 from r3pp_core.errors import R3Error
 
 SUFFIX = "manifest.json"
@@ -37,7 +45,7 @@ class Artefact:
     @property
     def is_record(self) -> bool:
         """Whether this is the manifest alone, of something that was replaced or removed since."""
-        return self.target.folder.name == RECORDS
+        return _is_record(self.target.manifest_path)
 
     @property
     def place(self) -> Path:
@@ -77,10 +85,19 @@ def workspace_of(artefact: Artefact) -> Path:
 
 def lineage(artefact: Artefact, workspace: Path) -> Node:
     """The tree below `artefact`; manifests of `workspace` are searched."""
+    return _tree(artefact, _known(workspace))
+
+
+def _known(workspace: Path) -> dict[str, Artefact]:
+    """The artefacts of a workspace by every hash that names them."""
     known: dict[str, Artefact] = {}
     for found in _artefacts(workspace):
         for identity in identities(found):
             known.setdefault(identity, found)
+    return known
+
+
+def _tree(artefact: Artefact, known: Mapping[str, Artefact]) -> Node:
     nodes: dict[str, Node] = {}
 
     def node(of: Artefact) -> Node:
@@ -96,22 +113,31 @@ def lineage(artefact: Artefact, workspace: Path) -> Node:
 
 
 def keep_records(artefacts: Sequence[Artefact], workspace: Path, parent: Path) -> None:
-    """Write into `parent/made_from` the manifests of all that the artefacts were made from."""
-    folder = parent / RECORDS
+    """Write into `parent/made_from` the manifests of all in `workspace` that the artefacts were made from."""
+    folder, known = parent / RECORDS, _known(workspace)
     folder.mkdir()
+    kept = {artefact.manifest.content_hash for artefact in artefacts}  # they are beside it whole
     for artefact in artefacts:
-        for node in nodes_of(lineage(artefact, workspace)):
-            if node.artefact is not artefact:
-                manifest = node.artefact.manifest
-                path = folder / f"{manifest.stage.replace('/', '_')}-{manifest.content_hash[:12]}.{SUFFIX}"
-                shutil.copyfile(node.artefact.target.manifest_path, path)
+        for node in nodes_of(_tree(artefact, known)):
+            manifest = node.artefact.manifest
+            if manifest.content_hash not in kept:
+                kept.add(manifest.content_hash)
+                name = f"{manifest.stage.replace('/', '_')}-{manifest.content_hash[:12]}"
+                Target(folder, name).manifest_path.write_text(manifest_text(manifest), encoding="utf-8")
 
 
 def _manifests(workspace: Path) -> list[Path]:
     """All of a workspace, the champions' copies and records last."""
-    places = {path: path.relative_to(workspace).parts for path in workspace.rglob(f"*{SUFFIX}")}
-    shown = {path: parts for path, parts in places.items() if not any(part.startswith(".") for part in parts)}
-    return sorted(shown, key=lambda path: ("champion" in shown[path], shown[path]))
+    found = []
+    for parent, folders, files in os.walk(workspace):  # which passes over what vanishes meanwhile
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent) / name for name in files if name.endswith(SUFFIX) and not name.startswith(".")]
+    places = {path: path.relative_to(workspace).parts for path in found}
+    return sorted(found, key=lambda path: (_is_record(path), "champion" in places[path], places[path]))
+
+
+def _is_record(path: Path) -> bool:
+    return path.parent.name == RECORDS and path.name != SUFFIX
 
 
 def _artefacts(workspace: Path) -> Iterator[Artefact]:
@@ -122,7 +148,7 @@ def _artefacts(workspace: Path) -> Iterator[Artefact]:
 
 def identities(artefact: Artefact) -> Iterator[str]:
     """Every hash by which another manifest may name this artefact."""
-    from r3pp_core.retrieval.encoders import encoder_hash
+    from r3pp_core.retrieval.encoders import encoder_hash_of
 
     manifest = artefact.manifest
     yield manifest.content_hash
@@ -138,8 +164,7 @@ def identities(artefact: Artefact) -> Iterator[str]:
         if "config.json" in weights and len(weights) > 1:
             yield hash_json(weights)
     if manifest.stage in ("models/clip", "models/minilm"):
-        with suppress(R3Error, OSError):  # its folder is damaged: then nothing can have been made from what it is now
-            yield encoder_hash(artefact.target.folder)
+        yield encoder_hash_of({name: entry["sha256"] for name, entry in manifest.files.items()})
 
 
 def lines(node: Node, workspace: Path) -> list[str]:
@@ -278,6 +303,6 @@ def _read(path: Path) -> Artefact | None:
     target = Target(path.parent, name or None)
     try:
         manifest = read_manifest(target)
-    except R3Error:
-        return None  # somebody else's file of that name
+    except (R3Error, OSError):
+        return None  # somebody else's file of that name, or gone by now
     return Artefact(target, manifest) if manifest else None

@@ -128,7 +128,7 @@ def new_revisions(context: dg.SensorEvaluationContext, workspace: WorkspaceResou
 
 
 def look_at_hub(workspace: WorkspaceResource) -> "Look | None":
-    """None where nothing of the workspace comes from the Hub; of a local source's profile `full` the models do."""
+    """None where the profile's models are packaged; data sets of a local source are not asked for."""
     from r3pp_core.ingest import revisions
 
     if workspace.settings.hub_models is None:

@@ -20,7 +20,7 @@ from r3pp_core.evaluation.pairing import Evaluation
 from r3pp_core.model.backbone import weights_hash
 from r3pp_core.model.storage import read_description
 from r3pp_core.progress import Progress, silent
-from r3pp_core.provenance import RECORDS, Artefact, damages, keep_records, workspace_of
+from r3pp_core.provenance import RECORDS, Artefact, damages, keep_records
 
 
 class GateClosedError(R3Error):
@@ -64,7 +64,8 @@ def promote(
 ) -> Entry:
     """Make the candidate the champion, unless it is already. `again` lets one pass that was rolled back from.
 
-    Raises GateClosedError, leaving the present champion, where a criterion is not met; R3Error where the model or an
+    Of what it was made from the manifests are kept, as far as they are in the workspace around `champion_dir`. Raises
+    GateClosedError, leaving the present champion, where a criterion is not met; R3Error where the model or an
     evaluation is missing, or another process is changing the champion.
     """
     model = require_manifest(Target(candidate.model_dir), "r3pp export")
@@ -91,14 +92,13 @@ def promote(
                 Artefact(Target(candidate.model_dir), model),
                 Artefact(Target(candidate.evaluation_dir), evaluation),
             ]
-            keep_records(judged_ones, workspace_of(judged_ones[0]), staging)
+            keep_records(judged_ones, champion_dir.resolve().parent, staging)
 
         described = {
             "model_hash": model_hash,
             "model": str(candidate.model_dir),
             "gate": verdict.as_json(),
             "made_from": {
-                "backbone": read_description(candidate.model_dir)["backbone_hash"],
                 **read_description(candidate.model_dir)["made_from"],
                 "exported_model": model.content_hash,
                 "evaluation": evaluation.content_hash,

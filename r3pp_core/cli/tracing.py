@@ -36,13 +36,14 @@ def run_verify(args: Namespace) -> int:
     workspace = (args.workspace or workspace_of(artefact)).resolve()
     damaged, gone, num_files = [], [], 0
     for node in nodes_of(lineage(artefact, workspace)):
-        if node.artefact.is_record:
-            continue  # what it was made into says that it is gone
-        manifest = node.artefact.manifest
-        num_files += len(manifest.files) + sum(tree["count"] for tree in manifest.trees.values())
-        found, missing = damages(node.artefact), missing_inputs(node)
-        damaged += found
+        manifest, missing = node.artefact.manifest, missing_inputs(node)
         gone += missing
+        if node.artefact.is_record:
+            say("; ".join([f"{node.artefact.name}: replaced or removed since", *missing]))
+            continue
+        num_files += len(manifest.files) + sum(tree["count"] for tree in manifest.trees.values())
+        found = damages(node.artefact)
+        damaged += found
         state = "; ".join(found) or f"{manifest.num_bytes / 1e6:.1f} MB as they were"
         say("; ".join([f"{node.artefact.name}: {state}", *missing]))
     if gone:

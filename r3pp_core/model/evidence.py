@@ -118,12 +118,13 @@ class Retriever:
         """Why undamaged rows have to be encoded as damaged ones are; None where what was looked up once serves."""
         kept = self.neighbours
         if kept is None:
-            return "there are no neighbours of these indices"
+            return "there are no neighbours of these indices (`r3pp index` makes them)"
         if kept.max_query_chars != max_query_chars:
             return (
-                f"the neighbours are those of queries cut at {kept.max_query_chars} characters, not {max_query_chars}"
+                f"the neighbours are those of queries cut at {kept.max_query_chars} characters "
+                f"(`r3pp index --max_query_chars {max_query_chars}` makes them anew)"
             )
-        return f"only {kept.k} neighbours are kept, fewer than {self.k}" if kept.k < self.k else None
+        return f"only {kept.k} neighbours are kept, fewer than the {self.k} asked for" if kept.k < self.k else None
 
     def look_up_clean(
         self, row_ids: Sequence[str], own_sha256: Sequence[str], max_query_chars: int

@@ -48,6 +48,6 @@ def trained_otherwise(model_dir: Path, control_dir: Path) -> str | None:
         configs = [json.loads((folder / TRAINING_CONFIG).read_text("utf-8")) for folder in (model_dir, control_dir)]
     except (R3Error, OSError, ValueError, KeyError) as error:
         return f"it cannot be told how both were trained ({error})"
-    names = [name for name in ("train_jsonl", "backbone") if made[0].get(name) != made[1].get(name)]
+    names = [name for name in ("train_jsonl", "backbone", "code") if made[0].get(name) != made[1].get(name)]
     names += [name for name in changed_fields(*configs) if name not in MAY_DIFFER]
     return f"it was trained with another {', '.join(names)}; materialize the group control again" if names else None

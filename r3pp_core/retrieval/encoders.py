@@ -5,7 +5,7 @@ Shapes: n items, d dimensions.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +18,7 @@ from r3pp_core.quiet import quiet_transformers
 if TYPE_CHECKING:
     from PIL import Image
 
-ENCODER_FILES = ("*.safetensors", "*.json", "*.txt")
+ENCODER_FILES = (".safetensors", ".json", ".txt")
 CPU_TEXTS = 8  # at once at most: on a CPU the padding of a larger batch costs more than smaller batches do
 DOWNLOAD_COMMAND = "r3pp download-models --out_dir models"
 
@@ -56,20 +56,24 @@ def encoder_hash(model_dir: Path) -> str:
     """
     if not model_dir.is_dir():
         raise R3Error(f"no encoder at {model_dir}; run `{DOWNLOAD_COMMAND}` first")
-    files = {path for pattern in ENCODER_FILES for path in model_dir.rglob(pattern)}
-    hashes = {
-        path.relative_to(model_dir).as_posix(): cached_file_hash(path)
-        for path in files
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(model_dir).parts)
-        and not path.name.endswith("manifest.json")
-    }
+    files = {path.relative_to(model_dir).as_posix(): path for path in model_dir.rglob("*") if path.is_file()}
+    hashes = {name: cached_file_hash(path) for name, path in files.items() if _is_of_encoder(name)}
     if not any(name.endswith(".safetensors") for name in hashes):
         raise R3Error(
             f"{model_dir} holds no safetensors weights, and other formats are not loaded; "
             f"run `{DOWNLOAD_COMMAND}` or convert them"
         )
-    return hash_json(hashes)
+    return encoder_hash_of(hashes)
+
+
+def encoder_hash_of(hashes: Mapping[str, str]) -> str:
+    """As `encoder_hash`, from the SHA-256 of each file by its path in the folder."""
+    return hash_json({name: digest for name, digest in hashes.items() if _is_of_encoder(name)})
+
+
+def _is_of_encoder(name: str) -> bool:
+    is_hidden = any(part.startswith(".") for part in name.split("/"))
+    return name.endswith(ENCODER_FILES) and not is_hidden and not name.endswith("manifest.json")
 
 
 def load_text_encoder(model_dir: Path, device: str = "cpu") -> "SentenceEncoder":

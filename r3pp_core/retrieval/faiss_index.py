@@ -19,24 +19,31 @@ GRAPH_TYPES = ("HNSW", "NSG", "NNDescent")
 BLOCK_ROWS = 65_536
 MIN_TRAINING_ROWS = 65_536  # FAISS takes at most 256 for each of a quantizer's 256 centroids
 TRAINING_ROWS_A_CELL = 64  # FAISS warns below 39
-ANY_DIM = 3072  # what divides MiniLM's 384 or CLIP's 512 divides this too
+SOME_DIMS = (3072, 1152, 640, 1000)  # what divides an encoder's dimension (384, 512, 768, ...) divides one of them
 
 
 def require_known(index_type: str, search_parameters: str | None) -> None:
     """Raise UsageError for a factory string, or parameters of it, that FAISS would refuse whatever the corpus."""
-    import faiss
-
     if index_type == AUTO_TYPE:
         return
+    refusals = [_refusal(index_type, search_parameters, dim) for dim in SOME_DIMS]
+    if all(refusals):
+        raise UsageError(refusals[0])
+
+
+def _refusal(index_type: str, search_parameters: str | None, dim: int) -> str | None:
+    import faiss
+
     field, given = "index_type", index_type
     try:
-        index = faiss.index_factory(ANY_DIM, f"IDMap,{index_type}", faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(dim, f"IDMap,{index_type}", faiss.METRIC_INNER_PRODUCT)
         if search_parameters:
             field, given = "search_parameters", search_parameters
             space: Any = faiss.ParameterSpace()
             space.set_index_parameters(index, search_parameters)
     except RuntimeError as error:
-        raise UsageError(f"{field}: {str(error).rsplit(': ', 1)[-1]} (got {given!r})") from None
+        return f"{field}: {str(error).rsplit(': ', 1)[-1]} (got {given!r})"
+    return None
 
 
 def make_faiss_index(

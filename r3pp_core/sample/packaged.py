@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, fresh_manifest, hash_file
 from r3pp_core.errors import R3Error
 
@@ -10,7 +11,6 @@ NAMES = ("clip", "backbone")
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 HASHES = "SHA256SUMS"
 CARD = "README.md"
-CODE_VERSION = "1"
 
 
 def copy_packaged_model(name: str, out_dir: Path, *, force: bool = False) -> Manifest:
@@ -39,7 +39,7 @@ def is_current(name: str, out_dir: Path) -> bool:
 
 
 def _request(name: str, hashes: dict[str, str]) -> Request:
-    return Request(f"models/{name}", CODE_VERSION, {}, hashes)
+    return Request(f"models/{name}", code_versions.MODELS, {}, hashes)
 
 
 def read_hashes(folder: Path) -> dict[str, str]:

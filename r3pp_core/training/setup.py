@@ -81,7 +81,7 @@ def set_up(config: TrainConfig, progress: Progress, tell_plan: Callable[[Plan], 
     dims = (retriever.text_encoder.dim, retriever.image_encoder.dim) if retriever else (None, None)
     r3 = config.resolved_r3(*dims)
     if retriever and (problem := retriever.neighbours_problem(r3.max_query_chars)):
-        say(f"training: undamaged rows are encoded at every step, since {problem}; `r3pp index` makes them")
+        say(f"training: undamaged rows are encoded at every step, since {problem}")
     made = backend.group.from_first(lambda: check_fit(config, r3, backend.group.size))
     tell_plan(made)
     say(table(made))

@@ -175,18 +175,29 @@ def test_checkpoint_export_and_champion_carry_the_hashes_of_data_index_backbone_
 def test_the_champions_lineage_reaches_the_sources_after_the_line_moved_on(broken, capsys):
     from r3pp_core.cli import main
 
-    shutil.rmtree(broken.paths.image_root / "chartqa")
-    for path in (*broken.paths.merged("train").parent.glob("*"), *broken.paths.checkpoint_dir().glob("step_*")):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert main(["lineage", str(broken.paths.champion_dir)]) == 0
+    paths = broken.paths
+    gone = [paths.image_root / "chartqa", paths.merged("train").parent, paths.model_dir("r3"), paths.model_dir("clip")]
+    for path in (*gone, paths.indices_dir, paths.results_dir("r3"), *paths.checkpoint_dir().glob("step_*")):
+        shutil.rmtree(path)
+    assert main(["lineage", str(paths.champion_dir)]) == 0
     told = capsys.readouterr().out
-    for stage in ("raw/chartqa", "merged", "checkpoint"):
-        assert any(stage in line and "replaced or removed since" in line for line in told.splitlines()), told
-    assert main(["verify", str(broken.paths.champion_dir)]) == 0
+    for stage in ("raw/chartqa", "merged", "checkpoint", "models/clip", "index/text", "index/neighbours"):
+        assert any(stage in line and "replaced or removed since" in line for line in told.splitlines()), (stage, told)
+    assert "no artefact of this workspace" not in told
+    assert "history/0001/model" in told, "which stands there whole"
+    assert main(["verify", str(paths.champion_dir)]) == 0
     told = capsys.readouterr().out
     assert "0 damaged" in told
     assert "is no longer in the workspace" in told
-    assert main(["verify", str(broken.paths.champion_dir), "--whole"]) == 1
+    assert main(["verify", str(paths.champion_dir), "--whole"]) == 1
+
+
+def test_neighbours_cut_queries_as_the_profile_s_recipe_does(made):
+    from r3pp_core.artefact import Target, read_manifest
+
+    recipe = made.workspace.recipe_model
+    for name in ("neighbours", "quality"):
+        assert read_manifest(Target(made.paths.indices_dir / name)).config["max_query_chars"] == recipe.max_query_chars
 
 
 def test_a_control_of_other_questions_is_left_out(broken):

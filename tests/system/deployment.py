@@ -25,7 +25,12 @@ BIN = Path(sys.executable).parent
 
 def _runs_of(process: psutil.Process) -> list[psutil.Process]:
     """The runs below a code server, which it starts as Python's multiprocessing does."""
-    return [one for one in process.children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
+    found = []
+    for one in process.children(recursive=True):
+        with suppress(psutil.Error):  # it ended meanwhile
+            if "spawn_main" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 def command_of(service: str, ports: dict[str, str], workspace: Path) -> list[str]:
@@ -83,7 +88,10 @@ class Deployment(DrivenUi):
     def kill(self, service: str, *, with_runs: bool) -> None:
         """`kill -9` of the service and of what helps it; `with_runs` of the runs that it started, too."""
         process = psutil.Process(self.processes[service].pid)
-        spared = set() if with_runs else {one for run in _runs_of(process) for one in (run, *run.children(True))}
+        spared: set[psutil.Process] = set()
+        for run in [] if with_runs else _runs_of(process):
+            with suppress(psutil.Error):
+                spared |= {run, *run.children(recursive=True)}
         for one in (process, *process.children(recursive=True)):
             with suppress(psutil.Error, ProcessLookupError):
                 if one not in spared:

@@ -35,14 +35,14 @@ class Page:
 
 PAGES = {
     "lineage": Page(LINEAGE, ("champion", "report"), (3000, 2100)),
-    "launchpad": Page("/locations/__repository__@r3pp/jobs/train/playground", ("Launchpad", "checkpoint__r3"), HIGH),
+    "launchpad": Page("/locations/__repository__@r3pp/jobs/train/playground", ("Launchpad", "checkpoint__r3")),
     "evaluation": Page("/assets/evaluation/r3?view=overview", ("scores",), WIDE),
-    "training": Page("/assets/checkpoint/r3?view=overview", ("recipe", "loss_curve"), HIGH, "loss_curve"),
-    "gate": Page("/assets/report?view=checks", ("no_regression", "robustness_above_base"), HIGH),
-    "champion": Page("/assets/champion?view=overview", ("card", "model_hash"), HIGH, "card"),
-    "automation": Page("/automation", ("weekly_retraining", "retraining_on_change"), HIGH),
+    "training": Page("/assets/checkpoint/r3?view=overview", ("recipe", "loss_curve"), opens="loss_curve"),
+    "gate": Page("/assets/report?view=checks", ("no_regression", "robustness_above_base")),
+    "champion": Page("/assets/champion?view=overview", ("card", "model_hash"), opens="card"),
+    "automation": Page("/automation", ("weekly_retraining", "retraining_on_change")),
 }
-CLOSED = Page("/assets/report?view=checks&checkDetail=robustness_above_base", ("has to be above",), HIGH)
+CLOSED = Page("/assets/report?view=checks&checkDetail=robustness_above_base", ("has to be above",))
 
 
 def take(browser: WebDriver, name: str, size: tuple[int, int]) -> None:
@@ -78,10 +78,12 @@ def main(root: Path) -> None:
         for name, page in PAGES.items():
             take_page(browser, address, name, page)
         close(gate)
-        look_at_the_gate(driven)
-        take_page(browser, address, "gate_closed", CLOSED)
-        gate.write_text("{}")
-        look_at_the_gate(driven)
+        try:
+            look_at_the_gate(driven)
+            take_page(browser, address, "gate_closed", CLOSED)
+        finally:
+            gate.write_text("{}")
+            look_at_the_gate(driven)
         report = Workspace(root).results_dir("report") / "report.html"
         shutil.copyfile(report, IMAGES.parent / "sample-report.html")
         browser.get(report.as_uri())

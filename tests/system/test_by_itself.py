@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -67,10 +66,11 @@ def add_picture(source: Path, number: int) -> str:
     return question
 
 
-def kill_at_random(deployment: Deployment, rng: random.Random, killed: list[str]) -> None:
+def kill_at_random(deployment: Deployment, rng: random.Random, gives_up: threading.Event, killed: list[str]) -> None:
     """Each service once, in some order, half a minute apart; with the runs that it started, or without."""
     for service in rng.sample(SERVICES, len(SERVICES)):
-        time.sleep(rng.uniform(20, 40))
+        if gives_up.wait(rng.uniform(20, 40)):
+            return
         deployment.kill(service, with_runs=rng.random() < 0.5)
         killed.append(service)
 
@@ -88,12 +88,18 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
     for number in range(rounds):
         made_before = num_materializations(deployment)
         question = add_picture(source, number)
-        killed: list[str] = []
-        killer = threading.Thread(target=kill_at_random, args=(deployment, random.Random(seed + number), killed))
+        killed, gives_up = [], threading.Event()
+        rng = random.Random(seed + number)
+        killer = threading.Thread(target=kill_at_random, args=(deployment, rng, gives_up, killed))
         killer.start()
         what = f"champion in round {number} of seed {seed}"
-        deployment.wait_for(lambda n=number: len(entries(paths.champion_dir)) == 2 + n, what, LINE_S)
-        killer.join()
+        try:
+            deployment.wait_for(lambda n=number: len(entries(paths.champion_dir)) == 2 + n, what, LINE_S)
+        except BaseException:
+            gives_up.set()
+            raise
+        finally:
+            killer.join()
         assert sorted(killed) == sorted(SERVICES), f"in round {number} of seed {seed}"
         assert question in {row["question"] for row in read_jsonl(paths.merged("train"))}
         settle(deployment)

@@ -3,5 +3,5 @@
 import dagster as dg
 
 RUNS = dg.DynamicPartitionsDefinition(name="experiment")
-RESERVED = ("r3", "base", "report", "champion", "clip", "minilm", "backbone", "replaced", "control")
+RESERVED = ("r3", "base", "report", "champion", "clip", "minilm", "backbone", "replaced", "control", "made_from")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"

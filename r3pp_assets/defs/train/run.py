@@ -117,7 +117,7 @@ def train_run(
 
 def other_runs_in(run_dir: Path) -> list[Path]:
     """The folders of experiments and of the control, which stand in the production line's own."""
-    return [path.parent for path in run_dir.glob("*/metrics.jsonl")]
+    return [path.parent for path in run_dir.glob("*/.trainer.lock")]
 
 
 def loss_plot(metrics: Path) -> dict[str, dg.MarkdownMetadataValue]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from r3pp_core.artefact import content_hash_of
+from r3pp_core.artefact import Outcome, Request, Target, build, content_hash_of, hash_file, hash_json
 from r3pp_core.champion import promotion
 from r3pp_core.champion.config import GateConfig
 from r3pp_core.champion.history import current, entries
@@ -142,6 +142,54 @@ def test_a_way_back_is_a_new_entry_with_the_old_model_and_takes_no_room(candidat
         roll_back(champion_dir, to=6)
     with pytest.raises(UsageError, match="champion 1 is the model that stands already"):
         roll_back(champion_dir, to=1)
+
+
+def test_what_a_champion_was_made_from_stays_known_and_goes_with_the_way_back(
+    candidate, champion_dir, tmp_path, capsys
+):
+    def table(text):
+        def write(staging):
+            (staging / "val.jsonl").write_text(text)
+            return Outcome(counts={"rows": 1}, details={"commits": {"val": f"commit of {text}"}})
+
+        build(Target(tmp_path / "data"), Request("merged/val", "1", {"text": text}, {}), write)
+        return hash_file(tmp_path / "data" / "val.jsonl")
+
+    asked = table("first table")
+    for weights, clean in (("first", 0.6), ("second", 0.7)):
+        promote(candidate(weights, clean, world=asked), champion_dir)
+    assert main(["verify", str(champion_dir), "--whole"]) == 0, capsys.readouterr().out
+    table("other table")
+    shutil.rmtree(tmp_path / "first")
+    entry = roll_back(champion_dir)
+    assert [path.name.partition("-")[0] for path in (entry.folder / "made_from").iterdir()] == ["merged_val"]
+    assert entry.card["made_from"] == entries(champion_dir)[0].card["made_from"]
+    capsys.readouterr()
+    assert main(["lineage", str(champion_dir)]) == 0
+    told = capsys.readouterr().out
+    assert "commit of first table" in told
+    (line,) = [line for line in told.splitlines() if "merged/val" in line]
+    assert line.endswith("(replaced or removed since)")
+    assert "history/0001" in told, "the model stands there whole"
+    assert main(["verify", str(champion_dir)]) == 0
+    assert "0 damaged; 1 inputs are no longer in the workspace" in capsys.readouterr().out
+
+
+def test_an_entry_without_records_can_be_gone_back_to(candidate, champion_dir):
+    """Of a version that kept none."""
+    for weights, clean in (("first", 0.6), ("second", 0.7)):
+        promote(candidate(weights, clean), champion_dir)
+    old = entries(champion_dir)[0].folder
+    shutil.rmtree(old / "made_from")
+    card = json.loads((old / "champion.json").read_text())
+    del card["made_from"]
+    (old / "champion.json").write_text(json.dumps(card))
+    manifest = json.loads((old / "manifest.json").read_text())
+    manifest["files"]["champion.json"]["sha256"] = hash_file(old / "champion.json")
+    manifest["content_hash"] = hash_json({name: entry["sha256"] for name, entry in manifest["files"].items()})
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    assert roll_back(champion_dir).number == 3
+    assert weights_of(champion_dir) == "first"
 
 
 def test_a_model_that_was_rolled_back_from_does_not_come_back_by_itself(candidate, champion_dir):

@@ -164,6 +164,12 @@ def test_a_clean_row_gets_from_its_neighbours_what_a_search_gives(preparer, data
         assert np.allclose(one.evidence.image_query, other.evidence.image_query, atol=1e-5)
 
 
+def test_why_neighbours_do_not_serve_is_said_with_what_makes_them(retriever, remembering):
+    assert remembering.neighbours_problem(1000) is None
+    assert "`r3pp index --max_query_chars 160` makes them" in remembering.neighbours_problem(160)
+    assert "`r3pp index` makes them" in retriever.neighbours_problem(1000)
+
+
 @pytest.fixture
 def encoded(remembering, monkeypatch) -> list[int]:
     """How many texts were encoded, look-up by look-up."""

@@ -146,6 +146,7 @@ def test_the_curve_has_every_level_and_the_grid_eight_queries_clean_and_damaged_
     assert len(tiles) == 2 * 8 * 2 * (1 + 3)
     assert [label for label in tiles if label.startswith("level")] == ["level 0.0", "level 0.8"] * 16
     scores = [label for label in tiles if not label.startswith("level") and label != "no hit"]
+    assert scores
     assert all(-1 <= float(score) <= 1 for score in scores)
     for name in ("quality.png", "grid_text.png", "grid_image.png"):
         assert Image.open(tmp_path / "quality" / name).width > 300
