@@ -96,7 +96,7 @@ def promote(
 
         described = {
             "model_hash": model_hash,
-            "model": str(candidate.model_dir),
+            "model": _told_place(candidate.model_dir, champion_dir),
             "gate": verdict.as_json(),
             "made_from": {
                 **read_description(candidate.model_dir)["made_from"],
@@ -230,6 +230,12 @@ def _target(history: list[Entry], to: int | None, champion_dir: Path) -> Entry:
     if history[to - 1].model_hash == now.model_hash:
         raise UsageError(f"champion {to} is the model that stands already (champion {now.number})")
     return history[to - 1]
+
+
+def _told_place(folder: Path, champion_dir: Path) -> str:
+    """Relative to the workspace around the champion, so that the card is true where the workspace is moved to."""
+    folder, workspace = folder.resolve(), champion_dir.resolve().parent
+    return (folder.relative_to(workspace) if folder.is_relative_to(workspace) else folder).as_posix()
 
 
 def _alone(champion_dir: Path) -> Any:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
@@ -25,17 +26,19 @@ WIDE, HIGH = (2400, 1300), (1500, 1100)
 
 @dataclass(frozen=True)
 class Page:
-    """Where a picture is taken, when the page shows `texts`. `opens`: metadata whose markdown is opened before."""
+    """Where a picture is taken, when the page shows `texts`. `opens`: metadata whose markdown is opened before; `crop`:
+    left, top, right and bottom of what is kept, as shares."""
 
     path: str
     texts: tuple[str, ...]
     size: tuple[int, int] = HIGH
     opens: str = ""
+    crop: tuple[float, float, float, float] | None = None
 
 
 PAGES = {
-    "lineage": Page(LINEAGE, ("champion", "report"), (3000, 2100)),
-    "launchpad": Page("/locations/__repository__@r3pp/jobs/train/playground", ("Launchpad", "checkpoint__r3")),
+    "lineage": Page(LINEAGE, ("champion", "report"), (3000, 2100), crop=(0.31, 0.09, 0.76, 1)),
+    "launchpad": Page("/locations/__repository__@r3pp/jobs/train/playground", ("RESOURCES", "checkpoint__r3")),
     "evaluation": Page("/assets/evaluation/r3?view=overview", ("scores",), WIDE),
     "training": Page("/assets/checkpoint/r3?view=overview", ("recipe", "loss_curve"), opens="loss_curve"),
     "gate": Page("/assets/report?view=checks", ("no_regression", "robustness_above_base")),
@@ -58,6 +61,12 @@ def take_page(browser: WebDriver, address: str, name: str, page: Page) -> None:
         row = f"//tr[td[normalize-space()='{page.opens}']]"
         browser.find_element("xpath", f"{row}//*[text()='[Show Markdown]']").click()
     take(browser, name, page.size)
+    if page.crop:
+        path = IMAGES / f"{name}.png"
+        with Image.open(path) as image:
+            sides = (image.width, image.height, image.width, image.height)
+            kept = image.crop(tuple(round(share * side) for share, side in zip(page.crop, sides, strict=True)))
+        kept.save(path, optimize=True)
     browser.find_element("tag name", "body").send_keys(Keys.ESCAPE)
 
 
