@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from r3pp_assets.metadata import materialization
+from r3pp_assets.metadata import disk_use, materialization
 from r3pp_core.artefact import Manifest
 from r3pp_core.datasets.registry import DATASETS
 
@@ -102,6 +102,22 @@ def test_every_asset_says_how_long_it_took_how_fast_and_what_changed_since_its_l
         assert rate not in ("number_per_s", "files_per_s", "weight_files_per_s"), event.asset_key
         assert rate != "step_per_s" or event.asset_key.path[-2:] != ["model", "r3"], event.asset_key
         assert shown["changed_since_last"].value == "the first one", event.asset_key
+
+
+def test_the_disk_that_a_run_takes_is_its_own_with_what_it_set_aside(tmp_path):
+    from r3pp_assets.defs.train.run import other_runs_in
+
+    for name, size in (
+        ("step_4/a", 100),
+        ("replaced/step_2/a", 50),
+        ("replaced/metrics.jsonl", 7),
+        ("control/a", 1000),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * size)
+    (tmp_path / "control" / ".trainer.lock").touch()
+    assert disk_use(tmp_path, other_runs_in(tmp_path))["disk_bytes"] == 157
 
 
 def test_every_table_has_a_column_schema_that_names_the_columns_of_its_file(made):
