@@ -83,6 +83,11 @@ def workspace_of(artefact: Artefact) -> Path:
     return artefact.target.folder
 
 
+def place_in(workspace: Path, path: Path) -> Path:
+    """Relative to the workspace where it is inside, so that it stays true where the workspace is moved to."""
+    return path.relative_to(workspace) if path.is_relative_to(workspace) else path
+
+
 def lineage(artefact: Artefact, workspace: Path) -> Node:
     """The tree below `artefact`; manifests of `workspace` are searched."""
     return _tree(artefact, _known(workspace))
@@ -173,8 +178,7 @@ def lines(node: Node, workspace: Path) -> list[str]:
 
     def told(one: Node, label: str, prefix: str, indent: str) -> Iterator[str]:
         manifest = one.artefact.manifest
-        place = one.artefact.place
-        where = place.relative_to(workspace) if place.is_relative_to(workspace) else place
+        where = place_in(workspace, one.artefact.place)
         again = " (above)" if manifest.content_hash in shown and manifest.inputs else ""
         name = "" if label in ("", one.artefact.name) else f"{label}: "
         since = " (replaced or removed since)" if one.artefact.is_record else ""

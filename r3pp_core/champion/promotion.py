@@ -20,7 +20,7 @@ from r3pp_core.evaluation.pairing import Evaluation
 from r3pp_core.model.backbone import weights_hash
 from r3pp_core.model.storage import read_description
 from r3pp_core.progress import Progress, silent
-from r3pp_core.provenance import RECORDS, Artefact, damages, keep_records
+from r3pp_core.provenance import RECORDS, Artefact, damages, keep_records, place_in
 
 
 class GateClosedError(R3Error):
@@ -70,6 +70,7 @@ def promote(
     """
     model = require_manifest(Target(candidate.model_dir), "r3pp export")
     model_hash = weights_hash(candidate.model_dir)
+    workspace = champion_dir.resolve().parent
     with _alone(champion_dir):
         history = entries(champion_dir)
         if history and history[-1].model_hash == model_hash:
@@ -92,11 +93,11 @@ def promote(
                 Artefact(Target(candidate.model_dir), model),
                 Artefact(Target(candidate.evaluation_dir), evaluation),
             ]
-            keep_records(judged_ones, champion_dir.resolve().parent, staging)
+            keep_records(judged_ones, workspace, staging)
 
         described = {
             "model_hash": model_hash,
-            "model": _told_place(candidate.model_dir, champion_dir),
+            "model": place_in(workspace, candidate.model_dir.resolve()).as_posix(),
             "gate": verdict.as_json(),
             "made_from": {
                 **read_description(candidate.model_dir)["made_from"],
@@ -230,12 +231,6 @@ def _target(history: list[Entry], to: int | None, champion_dir: Path) -> Entry:
     if history[to - 1].model_hash == now.model_hash:
         raise UsageError(f"champion {to} is the model that stands already (champion {now.number})")
     return history[to - 1]
-
-
-def _told_place(folder: Path, champion_dir: Path) -> str:
-    """Relative to the workspace around the champion, so that the card is true where the workspace is moved to."""
-    folder, workspace = folder.resolve(), champion_dir.resolve().parent
-    return (folder.relative_to(workspace) if folder.is_relative_to(workspace) else folder).as_posix()
 
 
 def _alone(champion_dir: Path) -> Any:

@@ -26,9 +26,13 @@ def require_known(index_type: str, search_parameters: str | None) -> None:
     """Raise UsageError for a factory string, or parameters of it, that FAISS would refuse whatever the corpus."""
     if index_type == AUTO_TYPE:
         return
-    refusals = [_refusal(index_type, search_parameters, dim) for dim in SOME_DIMS]
-    if all(refusals):
-        raise UsageError(refusals[0])
+    refusals = []
+    for dim in SOME_DIMS:
+        refusal = _refusal(index_type, search_parameters, dim)
+        if refusal is None:
+            return
+        refusals.append(refusal)
+    raise UsageError(refusals[0])
 
 
 def _refusal(index_type: str, search_parameters: str | None, dim: int) -> str | None:

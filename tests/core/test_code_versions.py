@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import sys
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -72,31 +73,24 @@ NO_BYTES = [
 ]
 
 
-def meaning_of(path: Path) -> str:
-    """A module without its comments, docstrings and layout."""
+@cache
+def hash_of(path: Path) -> str:
+    """Of a module without its comments, docstrings and layout."""
     tree = ast.parse(path.read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
 
 
 def sources_of(stage: str) -> list[Path]:
     return sorted({path for pattern in SOURCES[stage] for path in CORE.glob(pattern)})
 
 
-def present() -> dict[str, dict[str, str]]:
-    """Of each stage its version, and the hash of each source."""
-    return {
-        stage: {
-            "version": getattr(code_versions, stage),
-            **{
-                path.relative_to(CORE).as_posix(): hashlib.sha256(meaning_of(path).encode()).hexdigest()[:12]
-                for path in sources_of(stage)
-            },
-        }
-        for stage in SOURCES
-    }
+def present(stage: str) -> dict[str, str]:
+    """A stage's version, and the hash of each of its sources."""
+    hashes = {path.relative_to(CORE).as_posix(): hash_of(path) for path in sources_of(stage)}
+    return {"version": getattr(code_versions, stage), **hashes}
 
 
 def test_every_stage_names_its_sources():
@@ -115,7 +109,7 @@ def test_every_module_decides_the_bytes_of_some_stage_or_of_none():
 @pytest.mark.parametrize("stage", SOURCES)
 def test_a_stage_whose_sources_changed_was_looked_at(stage):
     """Else what an older stage made counts as made by this one, in the UI and for automation."""
-    now, accepted = present()[stage], json.loads(SNAPSHOT.read_text())[stage]
+    now, accepted = present(stage), json.loads(SNAPSHOT.read_text())[stage]
     changed = sorted(name for name in now.keys() | accepted.keys() if now.get(name) != accepted.get(name))
     assert changed == [], (
         f"raise code_versions.{stage} if the same inputs give other bytes by now; "
@@ -124,4 +118,4 @@ def test_a_stage_whose_sources_changed_was_looked_at(stage):
 
 
 if __name__ == "__main__":
-    SNAPSHOT.write_text(json.dumps(present(), indent=1) + "\n")
+    SNAPSHOT.write_text(json.dumps({stage: present(stage) for stage in SOURCES}, indent=1) + "\n")
