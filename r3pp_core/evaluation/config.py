@@ -13,7 +13,9 @@ class SweepConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     levels: list[float] = Field(LEVELS, min_length=1, description="damage levels in 0..1")
-    damage: Literal["image", "text", "both"] = Field("both", description="what is damaged")
+    damage: Literal["image", "text", "both", "question"] = Field(
+        "both", description="what is damaged: the picture with its text, the text alone, both, or the question alone"
+    )
     batch_size: int = Field(32, ge=1, description="rows generated together")
     shard_rows: int = Field(64, ge=1, description="rows that a rank answers at a time, kept when it is interrupted")
     seed: int = Field(0, ge=0, description="seed of row choice, damage and intervals")

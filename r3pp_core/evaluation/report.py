@@ -158,6 +158,7 @@ def _case_view(case: Case, image_root: Path, damaged_image: DamagedImage | None)
 
     return {
         "case": case,
+        "asked": case.r3["asked"] if case.r3.get("asked", case.r3["question"]) != case.r3["question"] else None,
         "picture": stored(case.r3["image_path"], PICTURE_SIDE_PX),
         "damaged": thumbnail(lambda: damaged_image(case.r3), PICTURE_SIDE_PX) if damaged_image else None,
         "operators": ", ".join(f"{o['name']} {o['strength']:.2f}" for o in case.r3.get("operators") or ()),

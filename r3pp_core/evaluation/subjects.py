@@ -108,7 +108,8 @@ class Subject:
         from r3pp_core.model.preparation import Preparer
         from r3pp_core.pictures import DecodedPictures
 
-        corruption = CorruptionConfig.model_validate({"seed": seed, "damage": damage})
+        damages_question = damage == "question"
+        corruption = CorruptionConfig.model_validate({"seed": seed, "damage": "text" if damages_question else damage})
         return Preparer(
             image_root,
             self.config,
@@ -116,6 +117,7 @@ class Subject:
             self.model.image_processor,
             self.retriever,
             OcrStore(image_root).lines,
+            damages_question=damages_question,
             open_path=DecodedPictures(MAX_KEPT_BYTES).open,
         )
 

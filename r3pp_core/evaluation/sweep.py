@@ -216,6 +216,8 @@ def damaged_picture(image_root: Path, config: EvaluateConfig) -> Damaged:
     from r3pp_core.pictures import open_picture, picture_inside
 
     lines = OcrStore(image_root).lines
+    if config.damage == "question":
+        return lambda sample: open_picture(picture_inside(image_root, sample["image_path"]))
     corruption = CorruptionConfig(seed=config.seed, damage=config.damage)
 
     def draw(sample: Mapping[str, Any]) -> Any:

@@ -117,7 +117,7 @@ def encode_row(
 ) -> EncodedRow:
     damaged = row.damaged
     text = user_text(
-        damaged.row["question"],
+        damaged.question,
         instruction(damaged.row["dataset"], config.prompt),
         damaged.pseudo_text if arm.ocr_text else None,
         words_of(row, config, arm),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from r3pp_core.corruption.config import CorruptionConfig
-from r3pp_core.corruption.simulator import OcrLine, corrupt
+from r3pp_core.corruption.simulator import OcrLine, corrupt, corrupt_text
 from r3pp_core.errors import R3Error
 from r3pp_core.model.config import R3Config
 from r3pp_core.model.evidence import Floats, Retriever, RowEvidence, refuse_other_sizes
@@ -36,11 +36,15 @@ class CleanView:
 
 @dataclass(frozen=True)
 class DamagedRow:
-    """A row after the simulator. `pixel_values` are the patches of the damaged picture, fitted to max_pixels."""
+    """A row after the simulator: what is asked about which picture, beside `row` as it was.
+
+    `pixel_values` are the patches of the damaged picture, fitted to max_pixels.
+    """
 
     row: Row
     level: float
     visit: int
+    question: str
     picture: "Image.Image"
     pixel_values: Floats
     grid_thw: tuple[int, int, int]
@@ -54,7 +58,7 @@ class DamagedRow:
     @property
     def query(self) -> str:
         """The text query: question and damaged pseudo-text."""
-        return query_text(self.row["question"], self.pseudo_text)
+        return query_text(self.question, self.pseudo_text)
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,12 @@ class Preparer:
         ocr_lines: Callable[[str], list[OcrLine]] | None = None,
         *,
         keep_clean: bool = False,
+        damages_question: bool = False,
         open_path: "Callable[[Path], Image.Image]" = open_picture,
     ) -> None:
-        """`keep_clean`: rows hold their clean view as well. `open_path` may give a picture that it opened before."""
+        """`keep_clean`: rows hold their clean view as well. `damages_question`: text operators on the question, and
+        nothing else is damaged. `open_path` may give a picture that it opened before.
+        """
         if retriever is not None:
             refuse_other_sizes(retriever, config.text_dim, config.image_dim)
         self.image_root = image_root
@@ -119,6 +126,7 @@ class Preparer:
         self.retriever = retriever
         self.ocr_lines = ocr_lines
         self.keep_clean = keep_clean
+        self.damages_question = damages_question
         self.open_path = open_path
 
     def prepare(self, rows: Sequence[Row], level: float, visit: int = 0) -> Preparation:
@@ -131,12 +139,14 @@ class Preparer:
             picture = self.open_path(picture_inside(self.image_root, row["image_path"]))
         except PictureError as error:
             return RejectedRow(row["id"], error.reason, str(error))
+        of_question, of_row = (level, 0.0) if self.damages_question else (0.0, level)
+        question, operators = corrupt_text(row["question"], of_question, self.corruption, row["id"], visit)
         damaged = corrupt(
             picture,
             self.ocr_lines(row["image_path"]) if self.ocr_lines else [],
             row["pseudo_text"] or "",
             row["ocr_conf"],
-            level,
+            of_row,
             self.corruption,
             row["id"],
             visit,
@@ -153,12 +163,13 @@ class Preparer:
             row=row,
             level=level,
             visit=visit,
+            question=question,
             picture=damaged.image,
             pixel_values=pixel_values,
             grid_thw=grid_thw,
             pseudo_text=damaged.pseudo_text,
             ocr_conf=damaged.ocr_conf,
-            operators=list(damaged.operators),
+            operators=[*damaged.operators, *operators],
             c_vis=damaged.c_vis,
             c_text=damaged.c_text,
             clean=CleanView(*cut[-1], row["pseudo_text"] or "") if self.keep_clean else None,

@@ -25,7 +25,7 @@ def probe_row(config: R3Config, image_processor: Any) -> PreparedRow:
     picture = Image.fromarray(draw.integers(0, 255, (96, 128, 3), dtype=np.uint8))
     row = {"id": "probe", "dataset": "chartqa", "question": "How many?", "answer": "12"}
     pixel_values, grid_thw = patches(picture, image_processor, config.max_pixels)
-    damaged = DamagedRow(row, 0.0, 0, picture, pixel_values, grid_thw, "12 apples", 0.9, [], 1.0, 1.0)
+    damaged = DamagedRow(row, 0.0, 0, row["question"], picture, pixel_values, grid_thw, "12 apples", 0.9, [], 1.0, 1.0)
     damaged = replace(damaged, clean=CleanView(pixel_values, grid_thw, damaged.pseudo_text))
     evidence = RowEvidence(
         hits(config.text_dim), hits(config.image_dim), draw.normal(size=config.image_dim).astype(np.float32)

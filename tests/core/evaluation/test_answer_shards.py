@@ -13,25 +13,31 @@ from r3pp_core.model.evidence import RowEvidence, RowHits
 from r3pp_core.model.preparation import PreparedRow
 from r3pp_core.retrieval.metadata import IndexEntry
 
+WORDS = "[1] evidence of text0\n[2] evidence of text1"
 ROW = dict.fromkeys(("id", "dataset", "split", "image_path", "image_sha256", "question", "answers", "meta"))
 
 
 def hits(kind, scores):
     """A hit for each of `scores` in places for three; the weights are 0.75, 0.25."""
-    entries = [IndexEntry(f"{kind}{n}.png", f"sha of {kind}{n}", "chartqa", "text") for n in range(len(scores))]
+    entries = [
+        IndexEntry(f"{kind}{n}.png", f"sha of {kind}{n}", "chartqa", f"evidence of {kind}{n}")
+        for n in range(len(scores))
+    ]
     filled, mask = np.zeros(3, np.float32), np.arange(3) < len(scores)
     filled[mask] = scores
     return RowHits(np.arange(3), filled, np.array([0.75, 0.25, 0], np.float32), mask, np.zeros((3, 4)), entries)
 
 
 def prepared(text_scores=(0.5, 0.25), pseudo_text="Sales\nof 2019  are 37"):
-    damaged = SimpleNamespace(row=ROW, level=0.4, operators=[], pseudo_text=pseudo_text, c_vis=0.5, c_text=0.25)
+    damaged = SimpleNamespace(
+        row=ROW, level=0.4, question="How mnay?", operators=[], pseudo_text=pseudo_text, c_vis=0.5, c_text=0.25
+    )
     return PreparedRow(damaged, RowEvidence(hits("text", text_scores), hits("image", (0.5,)), np.zeros(4)))
 
 
-def told(arm, row=None, max_ocr_chars=100, confidence=None):
+def told(arm, row=None, confidence=None, **prompt):
     answer = SimpleNamespace(text="37", is_cut=True, gate=None, confidence=confidence)
-    return sample(row or prepared(), arm, answer, R3Config(prompt=PromptConfig(max_ocr_chars=max_ocr_chars)))
+    return sample(row or prepared(), arm, answer, R3Config(prompt=PromptConfig(**{"max_ocr_chars": 100, **prompt})))
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -68,10 +74,11 @@ def test_what_is_not_finite_is_null():
 
 
 def test_whether_evidence_was_given_as_words_is_told():
-    assert told("r3")["has_words"] is True
-    assert told("r3", replace(prepared(), has_words=False))["has_words"] is False
-    assert told("r3", prepared(text_scores=()))["has_words"] is False, "nothing was found"
-    assert told("r3-no_words")["has_words"] is told("base_ocr")["has_words"] is False
+    assert told("r3")["words"] == WORDS
+    assert told("r3", max_context_chars=9)["words"] == WORDS[:13]
+    assert told("r3", replace(prepared(), has_words=False))["words"] is None
+    assert told("r3", prepared(text_scores=()))["words"] is None, "nothing was found"
+    assert told("r3-no_words")["words"] is told("base_ocr")["words"] is None
 
 
 def test_whether_an_answer_came_to_its_end_is_told():

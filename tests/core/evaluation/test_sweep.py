@@ -29,6 +29,7 @@ from r3pp_core.launch.failures import describe, kind_of
 from r3pp_core.launch.interface import LaunchConfig
 from r3pp_core.launch.run_dir import hold_run_dir, request_stop
 from r3pp_core.model import prompt
+from r3pp_core.model.collation import collate
 from r3pp_core.model.config import PromptConfig, R3Config
 from r3pp_core.model.preparation import Preparer, RejectedRow
 from r3pp_core.model.storage import SEEN_VERSION
@@ -127,8 +128,6 @@ def test_arms_that_are_asked_about_the_same_pictures_see_them_once_and_answer_as
 
 
 def test_what_was_seen_gives_the_answers_that_the_pictures_give(folder, subject):
-    from r3pp_core.model.collation import collate
-
     rows = list(read_jsonl(folder / "val.jsonl"))[:3]
     prepared = subject.preparer(folder / "raw", "both", 0).prepare(rows, 0.4).rows
     batch = collate(prepared, subject.model.tokenizer, subject.config, merge_size=subject.model.merge_size)
@@ -141,8 +140,6 @@ def test_what_was_seen_gives_the_answers_that_the_pictures_give(folder, subject)
 
 def test_an_answer_without_an_end_was_cut_at_the_limit(folder, subject, monkeypatch):
     import torch
-
-    from r3pp_core.model.collation import collate
 
     model = subject.model
     prepared = subject.preparer(folder / "raw", "both", 0).prepare(list(read_jsonl(folder / "val.jsonl"))[:2], 0.0).rows
@@ -163,6 +160,7 @@ def test_a_sample_holds_everything_about_its_answer(swept):
         assert isinstance(line["prediction"], str)
         assert line["answers"] == ["37"]
         assert bool(line["operators"]) == (line["level"] > 0)
+        assert line["asked"] == line["question"]
         assert line["evidence"] == []
         assert (line["pseudo_text"] is None) == (line["arm"] == "base")
         assert line["level"] or line["pseudo_text"] in (None, TEXT)
@@ -559,6 +557,26 @@ def test_the_damaged_picture_is_drawn_again_as_the_model_saw_it(swept, folder, s
         seen = preparer.damage(rows[sample["id"]], sample["level"]).picture
         assert draw(sample).tobytes() == seen.tobytes()
     assert draw(damaged).tobytes() != draw({**damaged, "level": 0.0}).tobytes()
+
+
+def test_a_damaged_question_is_asked_about_the_whole_picture_and_told_beside_the_question_as_it_was(
+    folder, subject, tmp_path
+):
+    config = CONFIG.model_copy(update={"damage": "question", "levels": [0.0, 0.8]})
+    evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, config)
+    rows = {row["id"]: row for row in read_jsonl(folder / "val.jsonl")}
+    draw = damaged_picture(folder / "raw", config)
+    for line in read_jsonl(tmp_path / "samples.jsonl"):
+        assert line["question"] == rows[line["id"]]["question"]
+        assert (line["asked"] == line["question"]) == (line["level"] == 0) == (line["operators"] == [])
+        assert line["truth"] == {"c_vis": 1.0, "c_text": 1.0}
+        assert line["pseudo_text"] in (None, TEXT)
+        assert draw(line).tobytes() == draw({**line, "level": 0.0}).tobytes()
+    prepared = subject.preparer(folder / "raw", "question", 0).prepare([rows["chartqa/val/0"]], 0.8).rows
+    batch = collate(prepared, subject.model.tokenizer, subject.config, merge_size=subject.model.merge_size)
+    asked = prepared[0].damaged.question
+    assert asked in subject.model.tokenizer.decode(batch.input_ids[0])
+    assert asked in prepared[0].damaged.query
 
 
 def test_arms_and_levels_are_the_union_of_both_lists():

@@ -46,6 +46,7 @@ def prepared_row(
         },
         level=0.4,
         visit=0,
+        question=question or f"What were the sales in {1990 + number}?",
         picture=picture,
         pixel_values=np.asarray(inputs["pixel_values"], np.float32),
         grid_thw=tuple(int(side) for side in inputs["image_grid_thw"][0]),
