@@ -70,7 +70,7 @@ class Subject:
     @cached_property
     def _loaded(self) -> "tuple[R3Model, Retriever | None]":
         model, retriever = self._load()
-        return model.eval(), retriever
+        return model.prepare_to_ask(), retriever
 
     @property
     def model(self) -> "R3Model":

@@ -19,6 +19,7 @@ from r3pp_core.model.backbone import PLACEHOLDER, Backbone
 from r3pp_core.model.collation import IGNORED, Batch, evidence_batch, gives_words, to_device, words_by_trust
 from r3pp_core.model.config import Arm, LossWeights, R3Config
 from r3pp_core.model.injection import injected
+from r3pp_core.model.patch_product import multiply_patches
 from r3pp_core.model.reconstruction import Reconstructed, Reconstruction, StepMeans
 
 if TYPE_CHECKING:
@@ -184,6 +185,15 @@ class R3Model(nn.Module):
         with self._injected(batch, made), self._autocast():
             output = self.backbone(**self._inputs(batch, made), logits_to_keep=at_answer, use_cache=False)
         return output.logits, batch.labels[:, 1:][at_answer[:, :-1]]
+
+    def prepare_to_ask(self) -> "R3Model":
+        """For answers alone from now on, and quicker at them: patches are multiplied, and in float32 the
+        adapter goes into the weights that it adapts, which then are its sum with them but for rounding.
+        """
+        multiply_patches(self.backbone.model.visual.patch_embed)
+        if self.peft_model is not None and self.embedding.weight.dtype == torch.float32:
+            self.peft_model.merge_adapter()
+        return self.eval()
 
     @torch.inference_mode()
     def words_by_trust(self, rows: Sequence["PreparedRow"], arm: Arm) -> "list[PreparedRow]":

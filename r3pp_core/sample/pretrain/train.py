@@ -77,10 +77,10 @@ class _Run:
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
         from r3pp_core.errors import R3Error
+        from r3pp_core.model.patch_product import multiply_patches
         from r3pp_core.sample.backbones import save_image_processor, save_qwen
         from r3pp_core.sample.pretrain.first_weights import set_first_weights
         from r3pp_core.sample.pretrain.naming import Words
-        from r3pp_core.sample.pretrain.patches import multiply_patches
         from r3pp_core.sample.pretrain.questions_apart import use_questions_apart
 
         first = self.out_dir / "first"
