@@ -104,13 +104,14 @@ def throughput(manifest: "Manifest", wall_s: float) -> dict[str, float]:
 def disk_use(folder: Path, others: Collection[Path] = ()) -> dict[str, int]:
     """What the files under `folder` take, all that was kept of it included but for those under `others`, and what is
     free beside them."""
-    taken = 0
+    taken: dict[tuple[int, int], int] = {}  # by file: one that has several names takes its room once
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if Path(parent, name) not in others]
         for name in files:
             with suppress(FileNotFoundError):  # somebody's unfinished file
-                taken += Path(parent, name).lstat().st_size
-    return {"disk_bytes": taken, "disk_free_bytes": shutil.disk_usage(folder).free}
+                found = Path(parent, name).lstat()
+                taken[found.st_dev, found.st_ino] = found.st_size
+    return {"disk_bytes": sum(taken.values()), "disk_free_bytes": shutil.disk_usage(folder).free}
 
 
 def summary(manifest: "Manifest") -> str:

@@ -1,5 +1,6 @@
 """What a run of the production line would change: asked of the instance, of the local source, and of the Hub."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,18 +21,36 @@ if TYPE_CHECKING:
     from r3pp_core.ingest.revisions import Place
 
 REPORT, CHAMPION = dg.AssetKey(["report"]), dg.AssetKey(["champion"])
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 @dataclass(frozen=True)
 class Behind:
-    """`keys` are to be made. `roots` are those of them with a reason of their own and none above. `moved` are the
-    branches of the Hub among the reasons, `not_asked` says of which repositories nobody knows."""
+    """`keys` are to be made. `roots` are those of them with a reason of their own and none above. `turned_away` are
+    what a blocking check said no to, and would again. `moved` are the branches of the Hub among the reasons,
+    `not_asked` says of which repositories nobody knows."""
 
     keys: set[dg.AssetKey]
     roots: dict[dg.AssetKey, str]
-    is_gate_closed: bool
+    turned_away: set[dg.AssetKey]
     moved: "list[Place]"
     not_asked: list[str]
+
+    @property
+    def is_gate_closed(self) -> bool:
+        return REPORT in self.turned_away
+
+    @property
+    def not_made_again(self) -> list[str]:
+        """Why what is behind is left so."""
+        told = [f"{key.to_user_string()} did not pass its checks" for key in sorted(self.turned_away - {REPORT})]
+        return told + ["the gate is closed to what there is"] * self.is_gate_closed
 
 
 def behind(context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource) -> Behind:
@@ -46,13 +65,38 @@ def behind(context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource) 
         [place for place in look.places if place.has_moved and not is_taken_in(context.instance, place)] if look else []
     )
     reasons |= {asset_of(place): moved(place) for place in places}
-    is_closed = reasons.get(REPORT) == NOT_PASSED and REPORT in failed_assets(graph, context.instance)
-    if is_closed:  # the same model would be turned away again
-        reasons = {key: reason for key, reason in reasons.items() if key not in (REPORT, CHAMPION)}
+    failed = failed_assets(graph, context.instance)
+    turned_away = {key for key, reason in reasons.items() if reason == NOT_PASSED and key in failed}
+    left = with_descendants(graph, turned_away)
+    if set(reasons) == {CHAMPION} and _is_rolled_back(workspace):  # it may not come back by itself
+        left.add(CHAMPION)
+    reasons = {key: reason for key, reason in reasons.items() if key not in left}
     return Behind(
         keys=with_descendants(graph, set(reasons)) & keys,
         roots={key: reason for key, reason in reasons.items() if not graph.get(key).parent_keys & reasons.keys()},
-        is_gate_closed=is_closed,
+        turned_away=turned_away,
         moved=places,
         not_asked=look.not_asked if look else [],
     )
+
+
+def _is_rolled_back(workspace: WorkspaceResource) -> bool:
+    """Whether the line's model is one that was champion and was left."""
+    from r3pp_core.champion.history import entries, withdrawn
+    from r3pp_core.model.backbone import weights_hash
+
+    paths = workspace.paths
+    return weights_hash(paths.model_dir("r3")) in withdrawn(entries(paths.champion_dir))
+
+
+def run_that_makes(context: dg.ScheduleEvaluationContext, keys: Collection[dg.AssetKey]) -> dg.DagsterRun | None:
+    """A run that waits or goes on and makes one of `keys`, the newest; None where there is none."""
+    repository = context.repository_def
+    assert repository is not None
+    for run in context.instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
+        made = run.asset_selection
+        if made is None and repository.has_job(run.job_name):
+            made = frozenset(repository.get_job(run.job_name).asset_layer.executable_asset_keys)
+        if made and not made.isdisjoint(keys):
+            return run
+    return None

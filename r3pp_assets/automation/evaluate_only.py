@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import ConfigDict, Field
 
 from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, load_r3, run_evaluation
-from r3pp_assets.defs.experiment.partitions import NAME, RESERVED
+from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS, SCORES_ONLY
 from r3pp_assets.failures import user_errors
 from r3pp_assets.launchpad import one_of, refused_at_launch
 from r3pp_assets.resources.launchers import LauncherResource
@@ -39,7 +39,7 @@ class EvaluateOnlyConfig(EvaluateAssetConfig):
     checkpoint: str = Field(
         "models/r3", description="a step_<n> or an exported folder; a relative path is under the workspace"
     )
-    name: str = Field("evaluate_only", description="the scores go to results/<name>")
+    name: str = Field(SCORES_ONLY, description="the scores go to results/<name>")
     arms: list[ArmName] = Field(["r3"], min_length=1, description="r3 and its ablations and controls, at every level")
 
 
@@ -51,6 +51,10 @@ def evaluate_checkpoint(
     launcher: LauncherResource,
 ) -> None:
     with user_errors() as started:
+        if context.instance.has_dynamic_partition(str(RUNS.name), config.name):
+            raise UsageError(
+                f"name: results/{config.name} are those of the experiment {config.name}; choose another name"
+            )
         paths = workspace.paths
         subject = load_r3(paths, paths.root / Path(config.checkpoint))
         out_dir = paths.results_dir(config.name)

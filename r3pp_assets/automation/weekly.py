@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from r3pp_assets.automation.behind import CHAMPION, REPORT, behind
+from r3pp_assets.automation.behind import CHAMPION, REPORT, behind, run_that_makes
 from r3pp_assets.automation.sources import TAKES_IN, forced
 from r3pp_assets.automation.why import WHY, told
 from r3pp_assets.resources.workspace import WorkspaceResource
@@ -23,9 +23,10 @@ def weekly_retraining(
 ) -> dg.RunRequest | dg.SkipReason:
     found = behind(context, workspace)
     if not found.keys:
-        gate = ["the gate is closed to what there is"] if found.is_gate_closed else []
         since = f"no new data or code since {_last_run(context.instance)}"
-        return dg.SkipReason("; ".join([since, *gate, *found.not_asked]))
+        return dg.SkipReason("; ".join([since, *found.not_made_again, *found.not_asked]))
+    if run := run_that_makes(context, found.keys):
+        return dg.SkipReason(f"run {run.run_id[:8]} is at it already: {told(found.roots)}")
     takes_in = {TAKES_IN: ", ".join(place.name for place in found.moved)} if found.moved else {}
     return dg.RunRequest(
         asset_selection=sorted(found.keys),

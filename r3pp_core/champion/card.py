@@ -8,6 +8,7 @@ from typing import Any
 
 from r3pp_core.artefact import content_hash_of, hash_json
 from r3pp_core.champion.history import Entry
+from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.pairing import compare
 from r3pp_core.evaluation.reporting import read_results
 from r3pp_core.evaluation.text_table import signed_interval
@@ -35,9 +36,10 @@ def write_train_rows(model_dir: Path, train_jsonl: Path | None, path: Path) -> b
     return True
 
 
-def why_this_one(folder: Path, before: Entry | None) -> dict[str, Any]:
+def why_this_one(folder: Path, before: Entry | None, judged_by: Path | None = None) -> dict[str, Any]:
     """What the model in `folder` (model, evaluation, train_rows.tsv) has over the champion before it.
 
+    `judged_by` is the evaluation of that champion that the gate compared with, where its own was of other questions.
     A part is None where one of the two does not tell.
     """
     scores = {
@@ -57,7 +59,7 @@ def why_this_one(folder: Path, before: Entry | None) -> dict[str, Any]:
         "rows": rows_changed(before.train_rows, mine.train_rows),
         "config": config_changed(before.model_dir, mine.model_dir),
         "made_from": changed_fields(*(read_description(one.model_dir)["made_from"] for one in (before, mine))),
-        "differences": _differences(before, mine),
+        "differences": _differences(judged_by or before.evaluation_dir, mine.evaluation_dir),
     }
 
 
@@ -85,12 +87,10 @@ def config_changed(before: Path, now: Path) -> dict[str, dict[str, Any]] | None:
     return {name: values for name, values in changed.items() if name not in PLACES}
 
 
-def _differences(before: Entry, mine: Entry) -> dict[str, Any] | None:
-    from r3pp_core.errors import R3Error
-
+def _differences(before: Path, mine: Path) -> dict[str, Any] | None:
     try:
-        compared = compare(before.evaluation_dir, mine.evaluation_dir, "r3", "r3")
-    except R3Error:  # other questions: the gate judged by an evaluation of the old champion on these
+        compared = compare(before, mine, "r3", "r3")
+    except R3Error:  # other questions, as after a way back
         return None
     return {dataset: arms["r3"] for dataset, arms in compared["differences"].items()}
 
@@ -146,10 +146,11 @@ def _why(card: Mapping[str, Any], why: Mapping[str, Any]) -> list[str]:
         return lines
     lines += ["", f"Against champion {card['before']}, the one before:", ""]
     if why["differences"] is None:
-        lines.append("- scores: asked other questions than the one before; the gate's numbers above are on equal ones")
+        lines.append("- scores: asked other questions than the one before")
     for dataset, levels in (why["differences"] or {}).items():
         told = "; ".join(f"level {level} {signed_interval(entry)}" for level, entry in levels.items())
-        lines.append(f"- {dataset}: {told} points")
+        num_rows = min(entry["n"] for entry in levels.values())
+        lines.append(f"- {dataset}: {told} points, on {num_rows} questions that both were asked")
     if why["rows"] is None:
         lines.append("- training rows: not known of one of the two")
     for dataset, counts in (why["rows"] or {}).items():

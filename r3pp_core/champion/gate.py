@@ -125,11 +125,16 @@ def score_problems(results: Mapping[str, Any]) -> list[str]:
 
 
 def size_problems(results: Mapping[str, Any], config: GateConfig = GateConfig()) -> list[str]:
-    """Data sets, arms and levels that were scored on too few rows or pictures to say anything; nothing scored is a
-    problem too."""
+    """Data sets, arms and levels that were scored on too few rows or pictures to say anything; nothing scored, or
+    nothing of a data set whose answers are known, is a problem too."""
     if not any(_cells(results)):
         return ["nothing was scored"]
-    return [
+    lost = [
+        f"{dataset}: none of the {counts['asked']} rows that were asked was scored"
+        for dataset, counts in results["n-samples"].items()
+        if counts.get("asked") and not counts["effective"] and not counts["answerless"]
+    ]
+    return lost + [
         f"{where}: scored on {cell[name]} {what}, at least {least} are needed"
         for where, cell in _cells(results)
         for name, what, least in (("n", "rows", config.min_rows), ("num_pictures", "pictures", config.min_pictures))

@@ -106,7 +106,8 @@ def promote(
             },
         }
         inputs = {"model": model.content_hash, "evaluation": evaluation.content_hash}
-        entry = _add(champion_dir, history, "promoted", "", described, inputs, fill)
+        judged_by = _champion_evaluation(candidate, history, config) if history else None
+        entry = _add(champion_dir, history, "promoted", "", described, inputs, fill, judged_by)
         progress(f"champion: {candidate.model_dir} is champion {entry.number}")
         return entry
 
@@ -181,14 +182,20 @@ def _verdict(candidate: Candidate, history: list[Entry], config: GateConfig, *, 
     base = None if no_base else Evaluation.read(candidate.base_evaluation_dir)
     champion, is_champion = None, bool(history) and history[-1].model_hash == model_hash
     if history and not is_champion:
-        new_dir = candidate.champion_evaluation_dir or history[-1].evaluation_dir
-        champion = Evaluation.read(kept_or_new(history[-1], mine, new_dir, config) or history[-1].evaluation_dir)
+        champion = Evaluation.read(_champion_evaluation(candidate, history, config))
     criteria = judge(mine, base, champion, config, is_champion=is_champion, no_base=no_base or NO_BASE).criteria
     if (left := withdrawn(history).get(model_hash)) and not again:
         why = f": {left.card['reason']}" if left.card["reason"] else ""
         reason = f"it was rolled back from on {left.card['time']}{why}; promote it with `again` if you mean to"
         criteria.append(Criterion("not_rolled_back", [reason]))
     return Verdict(criteria)
+
+
+def _champion_evaluation(candidate: Candidate, history: list[Entry], config: GateConfig) -> Path:
+    """That of the present champion by which the candidate is judged; the champion's own where none serves."""
+    own = history[-1].evaluation_dir
+    mine = Evaluation.read(candidate.evaluation_dir)
+    return kept_or_new(history[-1], mine, candidate.champion_evaluation_dir or own, config) or own
 
 
 def _why_no_base(candidate: Candidate) -> str | None:
@@ -246,6 +253,7 @@ def _add(
     described: dict[str, Any],
     inputs: dict[str, str],
     fill: Callable[[Path], None],
+    judged_by: Path | None = None,
 ) -> Entry:
     before = history[-1] if history else None
     number = len(history) + 1
@@ -259,7 +267,7 @@ def _add(
             "reason": reason,
             "before": before.number if before else None,
             **described,
-            "why": why_this_one(staging, before),
+            "why": why_this_one(staging, before, judged_by),
         }
         (staging / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (staging / "README.md").write_text(card_markdown(card), encoding="utf-8")

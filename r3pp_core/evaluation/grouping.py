@@ -17,6 +17,9 @@ SUBSETS: Final[dict[Any, str]] = {0: "human", 1: "augmented"}
 NO_SAMPLES: Final = {"original": 0, "effective": 0, "answerless": 0, "non_finite": 0}
 """The counts of a data set's rows, where there is none."""
 
+COUPLING: Final = "coupling"
+"""The kind of a record that says what a picture's damage did to its text: no damage of its own."""
+
 _REQUIRED: Final = ("id", "dataset", "arm", "level", "image_sha256", "answers", "prediction")
 
 
@@ -134,6 +137,7 @@ def _scored_row(sample: Mapping[str, Any], scores: tuple[float, ...]) -> ScoredR
     kind = (sample.get("meta") or {}).get("human_or_machine")
     if kind is not None and kind not in SUBSETS:
         raise R3Error(f"sample {sample['id']} has human_or_machine {kind!r}; it is 0 (human) or 1 (machine)")
-    operators = tuple(sorted({operator["name"] for operator in sample.get("operators") or ()}))
+    damaging = [one for one in sample.get("operators") or () if one.get("kind") != COUPLING]
+    operators = tuple(sorted({operator["name"] for operator in damaging}))
     subset = None if kind is None else SUBSETS[kind]
     return ScoredRow(sample["id"], sample["image_sha256"], scores, subset, operators)

@@ -21,7 +21,7 @@ from r3pp_core.evaluation.text_table import signed_interval, text_table
 from r3pp_core.jsonl import read_jsonl
 
 # Where two evaluations differ in one of these, their questions were not the same, whatever the rows.
-SAME_QUESTIONS = ("damage", "seed")
+SAME_QUESTIONS = ("damage", "seed", "code", "ocr_hash")
 # What a model and the base that it is measured against have to be given alike.
 SAME_VIEW = ("prompt", "max_pixels", "decoding", "dtype")
 LEADING_ARMS = (R3, BASE)

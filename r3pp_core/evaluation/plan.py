@@ -157,4 +157,9 @@ def plan_evaluation(
 def _ocr_hashes(image_root: Path, datasets: Collection[str]) -> dict[str, str]:
     """Of the lines whose boxes say where a picture's damage meets its text."""
     tables = {name: ocr_table(image_root, name) for name in sorted(datasets)}
-    return {f"ocr_{name}": content_hash_of(table) for name, table in tables.items() if table.is_file()}
+    return {ocr_input(name): content_hash_of(table) for name, table in tables.items() if table.is_file()}
+
+
+def ocr_input(dataset: str) -> str:
+    """The name of a data set's OCR lines among the inputs of an evaluation."""
+    return f"ocr_{dataset}"

@@ -7,10 +7,11 @@ from typing import Any
 
 from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
+from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.metric_set import chosen_metrics
-from r3pp_core.evaluation.plan import ROW_COUNTS, config_of
+from r3pp_core.evaluation.plan import ROW_COUNTS, config_of, ocr_input
 from r3pp_core.evaluation.report import render_report
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
@@ -18,7 +19,7 @@ from r3pp_core.jsonl import read_jsonl
 from r3pp_core.progress import Progress, silent
 
 # A difference in one of these makes two evaluations incomparable.
-MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed", "unanswered", "text_overlap")
+MUST_AGREE = ("levels", "rows_per_dataset", "damage", "seed", "max_new_tokens", "unanswered", "text_overlap")
 
 
 def make_report(
@@ -85,8 +86,13 @@ def _check_agreement(manifests: dict[str, Manifest]) -> None:
                 f"{name} and {first_name} cannot be compared: one answered in {formats[0]}, the other in {formats[1]}; "
                 "evaluate both on the same kind of machine"
             )
-        for key in ("table", "max_pixels", "prompt"):
-            if manifest.inputs[key] != first.inputs[key]:
+        if manifest.code_version != first.code_version:
+            raise R3Error(
+                f"{name} and {first_name} cannot be compared: version {manifest.code_version} of the code asked one, "
+                f"version {first.code_version} the other; evaluate both with the same"
+            )
+        for key in ("table", "max_pixels", "prompt", *map(ocr_input, DATASETS)):
+            if manifest.inputs.get(key) != first.inputs.get(key):
                 raise R3Error(
                     f"{name} and {first_name} cannot be compared: they were evaluated with another {key}; "
                     "evaluate both with the same"

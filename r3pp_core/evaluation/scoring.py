@@ -58,7 +58,7 @@ def score_samples(
         "results": {
             dataset: {
                 arm: {
-                    level_key(level): _score_group(rows, seed, dataset, arm, described, metrics)
+                    level_key(level): _score_group(rows, seed, (dataset, arm, level_key(level)), described, metrics)
                     for level, rows in by_level.items()
                 }
                 for arm, by_level in arms.items()
@@ -85,9 +85,14 @@ def score_samples(
 
 
 def _score_group(
-    rows: Sequence[ScoredRow], seed: int, dataset: str, arm: str, signature: Mapping[str, Any], metrics: MetricSet
+    rows: Sequence[ScoredRow],
+    seed: int,
+    place: tuple[str, str, str],
+    signature: Mapping[str, Any],
+    metrics: MetricSet,
 ) -> dict[str, Any]:
-    signatures = {metric: short_signature(metric, dataset, arm, signature, metrics) for metric in metrics.functions}
+    """`place`: data set, arm and level."""
+    signatures = {metric: short_signature(metric, *place, signature, metrics) for metric in metrics.functions}
     subsets = {name: [row for row in rows if row.subset == name] for name in SUBSETS.values()}
     return {
         **_score_metrics(rows, seed, signatures),

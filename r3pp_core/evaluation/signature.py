@@ -14,13 +14,16 @@ from r3pp_core.evaluation.metric_set import MetricSet
 _LONGEST_PLAIN_VALUE: Final = 40  # characters; longer values, such as prompts, appear as a hash
 
 
-def short_signature(metric: str, dataset: str, arm: str, signature: Mapping[str, Any], metrics: MetricSet) -> str:
-    """The signature of one score on one line, `anls|v:1.0|norm:...|data_hash:...`, keys in sorted order.
+def short_signature(
+    metric: str, dataset: str, arm: str, level: str, signature: Mapping[str, Any], metrics: MetricSet
+) -> str:
+    """The signature of one score on one line, `anls|v:1.0|norm:...|arm:r3|level:0.8|data_hash:...`, then sorted.
 
     A mapping with the data set, the arm, or the arm's family ("r3" of "r3-no_gate") among its keys gives that
     entry.
     """
     parts = [metric, f"v:{metrics.versions[metric]}", f"norm:{metrics.normalisation[metric]}"]
+    parts += [f"arm:{arm}", f"level:{level}"]
     for key in sorted(signature.keys() - metrics.signature.keys()):
         value = signature[key]
         if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
 """What is asked: the bare backbone, or a trained R3 model with its indices."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from r3pp_core.model.r3 import R3Model
 
 MAX_KEPT_BYTES = 1 << 30  # of decoded pictures, which come back at every damage level
+NUM_KEPT_TEXTS = 4096  # pictures whose OCR lines are kept for the same reason
 
 
 class Places(BaseModel):
@@ -116,7 +117,7 @@ class Subject:
             corruption,
             self.model.image_processor,
             self.retriever,
-            OcrStore(image_root).lines,
+            lru_cache(NUM_KEPT_TEXTS)(OcrStore(image_root).lines),
             damages_question=damages_question,
             open_path=DecodedPictures(MAX_KEPT_BYTES).open,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from r3pp_core.artefact import Manifest, Outcome, Target, build, unfinished
+from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, unfinished
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation.config import EvaluateConfig
@@ -18,7 +18,7 @@ from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.grouping import has_non_finite, score_row
 from r3pp_core.evaluation.job import evaluation_job, launch_dir
 from r3pp_core.evaluation.metric_set import MetricSet, chosen_metrics
-from r3pp_core.evaluation.plan import EvaluationPlan, finished_before, plan_evaluation
+from r3pp_core.evaluation.plan import EvaluationPlan, finished_before, ocr_input, plan_evaluation
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.shards import answer_shards, read_shard
 from r3pp_core.evaluation.subjects import Subject
@@ -77,7 +77,7 @@ def evaluate(
         if not force and (before := finished_before(plan)):
             finished, plan = before
         outcome = _ask(plan, finished, table, staging, answer, progress)
-        described = signature(subject, plan.request.inputs["table"], config, outcome.details["dtype"])
+        described = signature(subject, plan.request, config, outcome.details["dtype"])
         samples, row_counts = staging / "samples.jsonl", plan.count_rows(read_jsonl(staging / "rejected.jsonl"))
         _say_what_is_missing(plan, outcome.counts["non_finite"], samples, row_counts, progress)
         results = score_samples(read_jsonl(samples), PRIMARY, config.seed, described, metrics, row_counts)
@@ -188,10 +188,12 @@ def _check_config(config: EvaluateConfig, subject: Subject) -> None:
             raise UsageError(f"arm {arm!r} does not fit {subject.name}: choose from {', '.join(subject.arms)}")
 
 
-def signature(subject: Subject, data_hash: str, config: EvaluateConfig, dtype: str) -> dict[str, Any]:
+def signature(subject: Subject, request: Request, config: EvaluateConfig, dtype: str) -> dict[str, Any]:
     """What has to be equal for two scores to be comparable."""
     return {
-        "data_hash": data_hash,
+        "code": request.code_version,
+        "data_hash": request.inputs["table"],
+        "ocr_hash": {name: request.inputs[key] for name in DATASETS if (key := ocr_input(name)) in request.inputs},
         "model_hash": subject.hashes["model"],
         "backbone_hash": subject.hashes.get("backbone", subject.hashes["model"]),  # the base is its own
         **{f"{name}_hash": value for name, value in subject.hashes.items() if name.startswith("index_")},

@@ -228,6 +228,9 @@ class R3Model(nn.Module):
         config = GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
             eos_token_id=ends,
             pad_token_id=self.tokenizer.pad_token_id,
             suppress_tokens=[special(token) for token in NEVER_GENERATED],

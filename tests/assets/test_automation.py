@@ -202,15 +202,21 @@ def test_one_checkpoint_is_evaluated_beside_the_line(broken):
     config = {"checkpoint": "models/r3", "name": "by_hand", "rows_per_dataset": 2, "levels": [0.0], "max_new_tokens": 2}
     resources = {"workspace": broken.workspace, "launcher": LauncherResource()}
 
-    def run(**changes):
+    def run(instance=None, **changes):
         ops = {"evaluate_checkpoint": {"config": {**config, **changes}}}
-        return evaluate_only.execute_in_process({"ops": ops}, resources=resources, raise_on_error=False)
+        return evaluate_only.execute_in_process(
+            {"ops": ops}, resources=resources, raise_on_error=False, instance=instance
+        )
 
     before = (broken.paths.results_dir("r3") / "manifest.json").read_bytes()
     assert run().success
     assert (broken.paths.results_dir("by_hand") / "results.json").is_file()
     with pytest.raises(UsageError, match="cannot name results"):
         run(name="r3")
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("experiment", ["bold"])
+        (failure,) = [event for event in run(instance, name="bold").all_events if event.is_step_failure]
+        assert "results/bold are those of the experiment bold" in failure.step_failure_data.error.message
     (failure,) = [event for event in run(checkpoint="nowhere").all_events if event.is_step_failure]
     assert "holds no model" in failure.step_failure_data.error.message
     assert (broken.paths.results_dir("r3") / "manifest.json").read_bytes() == before

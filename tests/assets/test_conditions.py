@@ -61,12 +61,10 @@ class Line:
     def wiped(self, name):
         self.instance.wipe_assets([AssetKey(name.split("/"))])
 
-    def begun(self, name):
-        """A run that makes the asset, under way."""
+    def begun(self, name, status=dg.DagsterRunStatus.STARTED):
+        """A run that makes the asset, under way unless told."""
         key = AssetKey(name.split("/"))
-        run = self.instance.add_run(
-            DagsterRun(job_name="full", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset({key}))
-        )
+        run = self.instance.add_run(DagsterRun(job_name="full", status=status, asset_selection=frozenset({key})))
         planned = DagsterEvent.build_asset_materialization_planned_event(
             "full", name.replace("/", "__"), AssetMaterializationPlannedData(key)
         )
@@ -248,6 +246,22 @@ def test_what_failed_is_not_tried_again_and_nothing_is_built_around_it_until_its
     settled.made("ocr/chartqa", "3")
     settled.ended(run, DagsterEventType.PIPELINE_SUCCESS)
     assert settled.launched() == {"unified/chartqa"}
+
+
+@pytest.mark.parametrize("how", [DagsterEventType.PIPELINE_FAILURE, DagsterEventType.PIPELINE_CANCELED])
+def test_nothing_goes_ahead_by_a_shorter_way_while_a_run_that_was_lost_waits_to_be_tried_again(settled, how):
+    """A retry is planned before it is queued: for a moment it neither goes on nor has failed."""
+    settled.made("index/text", "2")
+    settled.launched()
+    settled.made("index/quality", "2")
+    settled.made("index/neighbours", "2")
+    assert settled.launched() == {"checkpoint/r3"}
+    settled.ended(settled.begun("checkpoint/r3"), how)
+    assert settled.launched() == set(), "evaluation/r3 reads index/text too"
+    settled.begun("checkpoint/r3", dg.DagsterRunStatus.NOT_STARTED)
+    assert settled.launched() == set()
+    settled.made("checkpoint/r3", "2")
+    assert settled.launched() == {"model/r3"}
 
 
 def test_what_is_asked_for_at_the_same_tick_goes_ahead_of_what_reads_it(settled):

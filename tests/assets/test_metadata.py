@@ -117,6 +117,7 @@ def test_the_disk_that_a_run_takes_is_its_own_with_what_it_set_aside(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * size)
     (tmp_path / "control" / ".trainer.lock").touch()
+    (tmp_path / "replaced" / "step_2" / "another name").hardlink_to(tmp_path / "step_4" / "a")
     assert disk_use(tmp_path, other_runs_in(tmp_path))["disk_bytes"] == 157
 
 
@@ -130,6 +131,32 @@ def test_every_table_has_a_column_schema_that_names_the_columns_of_its_file(made
         schema = metadata_of(made, group, "chartqa")["dagster/column_schema"]
         assert {column.name for column in schema.columns} == set(json.loads(path.read_text().splitlines()[0])), group
         assert all(column.description for column in schema.columns), group
+
+
+def test_every_column_of_a_table_s_lineage_is_one_of_the_table_above(made):
+    columns = {}
+    for event in made.result.get_asset_materialization_events():
+        shown = event.materialization.metadata
+        if "dagster/column_schema" in shown:
+            names = [column.name for column in shown["dagster/column_schema"].schema.columns]
+            columns.setdefault(event.asset_key, set()).update(names)
+    lineages = {
+        event.asset_key: event.materialization.metadata["dagster/column_lineage"].value.deps_by_column
+        for event in made.result.get_asset_materialization_events()
+        if "dagster/column_lineage" in event.materialization.metadata
+    }
+    assert {key.path[0] for key in lineages} == {"ocr", "unified", "merged"}
+    for key, lineage in lineages.items():
+        assert set(lineage) <= columns[key], key
+        for above in (one for deps in lineage.values() for one in deps):
+            assert above.column_name in columns[above.asset_key], (key, above)
+    assert set(lineages[dg.AssetKey(["merged", "train"])]) == columns[dg.AssetKey(["merged", "train"])]
+
+
+def test_the_data_version_is_the_hash_of_the_content(made):
+    for event in made.result.get_asset_materialization_events():
+        shown, version = event.materialization.metadata, event.materialization.tags["dagster/data_version"]
+        assert version == shown["model_hash" if event.asset_key.path == ["champion"] else "content_hash"].value
 
 
 def test_every_asset_links_to_its_code(made):

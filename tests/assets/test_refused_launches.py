@@ -108,12 +108,17 @@ def test_so_is_nonsense_for_the_evaluation_of_a_checkpoint(ui, words, config):
     assert re.search(words, answer.get("message") or answer["errors"][0]["message"])
 
 
-JOBS = ["ingest", "index", "train", "evaluate", "full", "control", "proof", "promote", "rollback", "evaluate_only"]
+JOBS = ["ingest", "index", "train", "evaluate", "full", "retrain", "control", "proof", "promote", "rollback"]
+JOBS += ["evaluate_only"]
+BEGINS_WITH = {"rollback": of("champion", roll_back=True), "retrain": of("checkpoint__r3", force=True)}
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_what_the_launchpad_begins_with_is_accepted_and_waits_for_its_turn(ui, job):
-    given = of("champion", roll_back=True) if job == "rollback" else {}
+    from r3pp_assets.definitions import defs
+
+    given = defs().resolve_job_def(job).run_config or {}
+    assert given == BEGINS_WITH.get(job, {})
     assert ui(job, given) == ({"__typename": "LaunchRunSuccess", "run": {"status": "QUEUED"}}, 1)
 
 

@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from r3pp_assets import storage
+from r3pp_assets.demo import PROJECT_DIR
 from r3pp_assets.storage import file_system, refuse_network_storage
 from r3pp_core.errors import R3Error
 
@@ -23,6 +24,15 @@ def mounted(monkeypatch, tmp_path):
         return tmp_path
 
     return mount
+
+
+@pytest.mark.parametrize("service", ["code", "webserver", "daemon"])
+def test_every_service_looks_first_and_reads_the_settings_that_say_where(service):
+    unit = (PROJECT_DIR / "deploy" / "systemd" / f"r3pp-{service}.service").read_text().splitlines()
+    assert "ExecStartPre=/srv/r3pp/.venv/bin/python -m r3pp_assets.storage" in unit
+    assert "EnvironmentFile=/etc/r3pp.env" in unit
+    settings = (PROJECT_DIR / "deploy" / "r3pp.env").read_text().splitlines()
+    assert {"DAGSTER_HOME", "R3PP_STORAGE"} <= {line.split("=")[0] for line in settings}
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs", "fuse.glusterfs"])

@@ -20,7 +20,9 @@ from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_assets.staleness import NOT_PASSED
 from r3pp_core.ingest import revisions
 from r3pp_core.ingest.revisions import Look, Place
+from r3pp_core.model.backbone import weights_hash
 
+SMALL_SWEEP = {"rows_per_dataset": 3, "levels": [0.0, 0.8]}
 GATE = json.loads((Path(__file__).parents[1] / "any_model_passes.json").read_text())
 
 
@@ -104,6 +106,68 @@ def test_a_gate_that_is_closed_to_what_there_is_does_not_start_a_run_a_week(tick
     monkeypatch.setattr(behind, "failed_assets", lambda *arguments: set())
     del closed_gate[dg.AssetKey(["model", "r3"])]
     assert dg.AssetKey(["report"]) in tick().asset_selection, "its checks never ran, or crashed"
+
+
+@pytest.fixture
+def history(made, tmp_path):
+    """The finished instance, copied: what a test does to it stays its own."""
+    shutil.copytree(made.instance.root_directory, tmp_path / "history")
+    with dg.DagsterInstance.local_temp(str(tmp_path / "history")) as instance:
+        yield instance
+
+
+@pytest.mark.parametrize(
+    ("name", "gate", "why"),
+    [
+        ("report", {"min_robustness_gain": 2}, "the gate is closed to what there is"),
+        ("evaluation/r3", {"min_rows": 10**6}, "evaluation/r3 did not pass its checks"),
+    ],
+)
+def test_what_its_checks_turned_away_does_not_start_a_run_a_week(broken, tick, history, name, gate, why):
+    assert "no new data or code" in tick(broken.workspace, history).skip_message
+    gate = {**GATE, **gate}
+    result = broken.definitions.get_implicit_global_asset_job_def().execute_in_process(
+        instance=history,
+        asset_selection=[dg.AssetKey(name.split("/"))],
+        run_config={
+            "loggers": {"brief": {}},
+            "resources": {
+                "workspace": {"config": {"root": str(broken.root), "source": str(broken.source), "gate": gate}}
+            },
+            "ops": {"evaluation__r3": {"config": SMALL_SWEEP}} if name == "evaluation/r3" else {},
+        },
+        raise_on_error=False,
+    )
+    assert result.get_asset_materialization_events(), "its checks alone fail the run"
+    skipped = tick(broken.workspace, history)
+    assert isinstance(skipped, dg.SkipReason), skipped
+    assert skipped.skip_message.startswith("no new data or code since run ")
+    assert skipped.skip_message.endswith(f"; {why}")
+
+
+def test_what_a_run_is_at_already_is_not_asked_for_twice(tick, history, made, tmp_path):
+    source = shutil.copytree(made.source, tmp_path / "source")
+    file = next((source / "chartqa" / "data").glob("train*.parquet"))
+    file.write_bytes(file.read_bytes() + b"\0")
+    changed = WorkspaceResource(root=str(made.root), profile="smoke", source=str(source))
+    elsewhere = frozenset([dg.AssetKey(["control", "model"])])
+    history.add_run(dg.DagsterRun("control", status=dg.DagsterRunStatus.STARTED, asset_selection=elsewhere))
+    assert isinstance(tick(changed, history), dg.RunRequest)
+    other = history.add_run(dg.DagsterRun("full", status=dg.DagsterRunStatus.STARTED))
+    assert tick(changed, history).skip_message == (
+        f"run {other.run_id[:8]} is at it already: raw/chartqa: its source changed"
+    )
+
+
+def test_a_model_that_was_rolled_back_from_is_not_put_to_the_gate_every_week(made, tick, monkeypatch):
+    reasons = {behind.CHAMPION: "updated dependency"}
+    monkeypatch.setattr(behind, "stale_reasons", lambda *arguments: dict(reasons))
+    assert tick().asset_selection == [behind.CHAMPION]
+    left = {weights_hash(made.paths.model_dir("r3")): None}
+    monkeypatch.setattr("r3pp_core.champion.history.withdrawn", lambda history: left)
+    assert tick().skip_message.startswith("no new data or code since run ")
+    reasons[dg.AssetKey(["model", "r3"])] = "changed"
+    assert behind.CHAMPION in tick().asset_selection, "another one by now"
 
 
 def test_the_hub_is_asked_before_it_is_said_that_nothing_is_new(made, tick, monkeypatch):

@@ -113,12 +113,22 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
         assert entries(paths.champion_dir)[-1].card["why"]["rows"]["chartqa"]["added"] == 1
     assert all(deployment.num_starts[service] > rounds for service in SERVICES)
 
-    # The same bytes again: nothing runs.
+    # Each run says why it was started.
+    whys = [tag["value"] for run in deployment.runs() for tag in run["tags"] if tag["key"] == "r3pp/why"]
+    assert whys.count("files of chartqa changed") >= rounds, whys
+    assert any("raw/chartqa" in why for why in whys), whys
+
+    # The same bytes again: nothing runs, and nothing runs below where a hand makes them once more.
     num_runs = len(deployment.runs())
     for path in source.rglob("*.parquet"):
         os.utime(path)
     settle(deployment)
     assert len(deployment.runs()) == num_runs
+    deployment.launch("ingest", ["raw/chartqa"], {"raw__chartqa": {"config": {"force": True}}})
+    settle(deployment)
+    num_runs += 1
+    assert len(deployment.runs()) == num_runs
+    assert deployment.runs()[0]["status"] == "SUCCESS"
 
     # A model that training ruined: evaluated, turned away, and the reason is on the check.
     ruined = {"config": {"max_steps": 3, "overrides": {"lora_lr": 1.0, "warmup_steps": 0, "eval_rows": 0}}}

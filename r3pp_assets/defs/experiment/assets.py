@@ -5,7 +5,7 @@ import re
 import dagster as dg
 
 from r3pp_assets.defs.evaluate.assets import EvaluateAssetConfig, ask_champion_too, load_r3, run_evaluation
-from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS
+from r3pp_assets.defs.experiment.partitions import NAME, RESERVED, RUNS, SCORES_ONLY
 from r3pp_assets.defs.train.run import TrainAssetConfig, export_run, train_run
 from r3pp_assets.failures import user_errors
 from r3pp_assets.inputs import ASKED_OF, BACKBONE, ENCODERS, INDICES, NEIGHBOURS, TRAINED_ON
@@ -21,10 +21,10 @@ MODEL = dg.AssetKey(["experiment", "model"])
 def run_name(context: dg.AssetExecutionContext) -> str:
     """The partition key, refused where it could not be a folder's name or is taken by the production line."""
     name = context.partition_key
-    if not re.fullmatch(NAME, name) or name in RESERVED or name.startswith("step_"):
+    if not re.fullmatch(NAME, name) or name in (*RESERVED, SCORES_ONLY) or name.startswith("step_"):
         raise UsageError(
             f"{name!r} cannot name an experiment: use letters, digits, '.', '_' and '-', and none of "
-            f"{', '.join(RESERVED)} or step_*"
+            f"{', '.join((*RESERVED, SCORES_ONLY))} or step_*"
         )
     return name
 

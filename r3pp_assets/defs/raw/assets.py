@@ -57,6 +57,7 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
             source = config.source or source_folder(workspace, context.log.info)
             request = DownloadConfig(**{**config.model_dump(exclude={"force"}), "source": source})
             manifest = download(spec.name, folder, request, context.log.info, force=config.force)
+            commits = manifest.details.get("commits")  # of the Hub's repositories
             table = raw_table(folder, spec.name, spec_splits(spec, config.splits)[0])
             return materialization(
                 context,
@@ -64,6 +65,7 @@ def raw_asset(spec: DatasetSpec) -> dg.AssetsDefinition:
                 folder,
                 started,
                 {
+                    **({"revisions": dg.MetadataValue.json(commits)} if commits else {}),
                     "preview": preview(table, ["id", "question", "answers", "image"]),
                     "pictures_at_a_glance": contact_sheet_markdown(table, folder, "image"),
                     "dagster/column_schema": column_schema(RawRow),

@@ -15,7 +15,8 @@ def made_results(mean=0.5, n=120, num_pictures=60):
         "num_pictures": num_pictures,
         "metrics": {"relaxed_accuracy": {"mean": mean}, "squad_f1": {"mean": 0.25}},
     }
-    return {"results": {"chartqa": {"r3": {"0": cell, "0.8": cell}}}}
+    counts = {"asked": n, "effective": n, "answerless": 0}
+    return {"results": {"chartqa": {"r3": {"0": cell, "0.8": cell}}}, "n-samples": {"chartqa": counts}}
 
 
 @pytest.fixture
@@ -140,3 +141,17 @@ def test_problems_name_data_set_arm_and_level():
     few = size_problems(made_results(n=1), GateConfig(min_rows=2))
     assert few[1].startswith("chartqa r3 at level 0.8: scored on 1 rows")
     assert size_problems({"results": {}}) == ["nothing was scored"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "problems"),
+    [
+        ({"asked": 40, "effective": 0, "answerless": 0}, ["infovqa: none of the 40 rows that were asked was scored"]),
+        ({"asked": 40, "effective": 0, "answerless": 40}, []),  # hidden answers
+        ({"asked": 0, "effective": 0, "answerless": 0}, []),  # not in the table
+    ],
+)
+def test_a_data_set_that_was_lost_on_the_way_is_a_problem(counts, problems):
+    """It has no cell that could be too small."""
+    results = made_results()
+    assert size_problems({**results, "n-samples": {**results["n-samples"], "infovqa": counts}}) == problems

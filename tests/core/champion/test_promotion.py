@@ -295,6 +295,9 @@ def test_the_champion_is_judged_by_its_own_answers_or_by_new_ones_to_the_candida
     assert kept_or_new(first, theirs, asked, GateConfig()) == asked
     judged = promotion.Candidate(moved_on.model_dir, moved_on.evaluation_dir, moved_on.base_evaluation_dir, None, asked)
     assert promote(judged, champion_dir).number == 2
+    against = current(champion_dir).card["why"]["differences"]["chartqa"]["0"]
+    assert (against["mean"], against["n"]) == (pytest.approx(0.7 - 0.25), 120), "to the answers that the gate judged by"
+    assert "points, on 120 questions that both were asked" in (champion_dir / "current" / "README.md").read_text()
 
 
 def test_a_gap_in_the_history_is_named(candidate, champion_dir):

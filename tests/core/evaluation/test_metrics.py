@@ -59,6 +59,7 @@ BY_HAND = [
     ("anls", "東京都", ["東京"], 2 / 3),
     ("anls", "-3", ["3"], 0),
     ("anls", "1,204", ["1204"], 0.8),
+    ("anls", "73%", ["73"], 2 / 3),
     # SQuAD with ScreenQA's rule
     ("squad_em", "The Cat!", ["cat"], 1),
     ("squad_em", "cat dog", ["cat"], 0),
@@ -66,6 +67,9 @@ BY_HAND = [
     ("squad_em", "", [""], 1),
     ("squad_em", "the", ["a"], 1),  # nothing is left of either
     ("squad_em", "9:41 a.m.", ["941 am"], 1),
+    ("squad_em", "-3", ["3"], 1),  # punctuation is nothing
+    ("squad_em", "73%", ["73"], 1),
+    ("squad_em", "ÉTÉ", ["été"], 1),
     ("squad_em", "<no answer>", ["<no answer>"], 1),
     ("squad_em", "<no answer>", ["cat", "<no answer>"], 1),
     ("squad_em", "<no answer>", ["no answer"], 0),
@@ -78,6 +82,7 @@ BY_HAND = [
     ("squad_f1", "cat", ["dog", "cat"], 1),
     ("squad_f1", "the", ["a"], 0),
     ("squad_f1", "", ["cat"], 0),
+    ("squad_f1", "-3 %", ["3"], 1),
     ("squad_f1", "<no answer>", ["cat"], 0),
     ("squad_f1", "<no answer>", ["cat", "<no answer>"], 1),
     ("squad_f1", "no answer", ["<no answer>"], 0),
@@ -86,6 +91,9 @@ BY_HAND = [
     ("exact_match", " Blue  Sky", ["blue sky"], 1),
     ("exact_match", "12.5", ["125"], 0),  # punctuation counts
     ("exact_match", "-3", ["3"], 0),
+    ("exact_match", "73%", ["73"], 0),
+    ("exact_match", "ÉTÉ", ["été"], 1),
+    ("exact_match", "naïve", ["naive"], 0),
     ("exact_match", "", [""], 1),
     ("exact_match", "b", ["a", "B"], 1),
     ("token_f1", "blue sky", ["sky"], 2 / 3),
@@ -93,6 +101,8 @@ BY_HAND = [
     ("token_f1", "", ["sky"], 0),
     ("token_f1", "the sky", ["the sea"], 0.5),
     ("token_f1", "sky.", ["sky"], 0),
+    ("token_f1", "-3 %", ["3 %"], 0.5),
+    ("token_f1", "東京 タワー", ["東京"], 2 / 3),
 ]
 
 

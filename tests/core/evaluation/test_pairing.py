@@ -112,9 +112,14 @@ def test_an_evaluation_against_itself_differs_nowhere(two):
 
 def test_what_was_evaluated_otherwise_is_named_and_other_damage_is_refused(two, tmp_path):
     assert compare(*two)["signature"] == {"model_hash": {"a": "a", "b": "b"}}
-    other = evaluation(tmp_path / "other", {1: ("w1", "w1")}, seed=1)
-    with pytest.raises(R3Error, match=r"differ in seed \(0 and 1\), so that their pictures were damaged otherwise"):
-        compare(two[0], other)
+    for name, of_other, told in (
+        ("seed", 1, r"\(0 and 1\)"),
+        ("code", "9", r"\(None and 9\)"),
+        ("ocr_hash", {"chartqa": "h"}, r"\(None and {'chartqa': 'h'}\)"),
+    ):
+        other = evaluation(tmp_path / name, {1: ("w1", "w1")}, **{name: of_other})
+        with pytest.raises(R3Error, match=f"differ in {name} {told}, so that their pictures were damaged otherwise"):
+            compare(two[0], other)
 
 
 def test_other_arms_are_compared_when_named_or_where_none_is_common(two, tmp_path):

@@ -43,9 +43,9 @@ def made_samples(arm, num_rows=6):
 
 @pytest.fixture
 def evaluation(tmp_path):
-    """`evaluation(name, table, dtype, **config fields)`: a finished evaluation of one arm, as the sweep leaves it."""
+    """`evaluation(name, table, dtype, code, ocr, **config fields)`: a finished one of an arm, as a sweep leaves it."""
 
-    def make(name, table="t", dtype="float32", **fields):
+    def make(name, table="t", dtype="float32", code="1", ocr="lines", **fields):
         config = EvaluateConfig(levels=[0.0, 0.8], **fields).model_dump(exclude={"batch_size"}) | {
             "metrics_version": "1"
         }
@@ -60,8 +60,8 @@ def evaluation(tmp_path):
             (staging / "results.json").write_text(json.dumps(results))
             return Outcome(counts={"samples": len(samples)}, details={"dtype": dtype})
 
-        inputs = {"table": table, "model": f"hash of {name}", "max_pixels": "1", "prompt": "p"}
-        request = Request(f"evaluation/{name}", "1", config, inputs)
+        inputs = {"table": table, "model": f"hash of {name}", "max_pixels": "1", "prompt": "p", "ocr_chartqa": ocr}
+        request = Request(f"evaluation/{name}", code, config, inputs)
         build(Target(tmp_path / name), request, write)
         return tmp_path / name
 
@@ -143,6 +143,9 @@ def test_the_old_report_stays_whole_when_the_new_page_cannot_be_written(first_re
         ({"damage": "text"}, "damage is text and both"),
         ({"seed": 1}, "seed is 1 and 0"),
         ({"text_overlap": True}, "text_overlap is True and False"),
+        ({"max_new_tokens": 7}, "max_new_tokens is 7 and 32"),
+        ({"code": "2"}, "version 2 of the code asked one, version 1 the other"),
+        ({"ocr": "other lines"}, "evaluated with another ocr_chartqa"),
         ({"dtype": "bfloat16"}, "one answered in bfloat16, the other in float32; evaluate both on the same kind"),
     ],
 )

@@ -192,6 +192,8 @@ def test_one_level_alone_has_no_area_and_without_level_zero_there_is_no_retentio
 
 def test_operators_are_scored_on_the_damaged_rows_they_touched():
     samples = [sample(i, level=level, right=level == 0 or i % 2 == 0) for level in LEVELS for i in range(40)]
+    for one in samples:  # it follows from the others, and is none itself
+        one["operators"].append({"name": "coupling", "kind": "coupling", "strength": 1.0})
     by_operator = score_samples(samples, PRIMARY)["operators"]["chartqa"]["r3"]
     assert {name: (entry["mean"], entry["n"]) for name, entry in by_operator.items()} == {
         "crop": (1.0, 40),
@@ -220,9 +222,10 @@ def test_every_score_carries_a_signature_with_the_values_of_its_data_set_and_arm
     texts = {
         arm: by_level["0"]["metrics"]["anls"]["signature"] for arm, by_level in results["results"]["chartqa"].items()
     }
-    assert texts["base"].startswith(f"anls|v:{METRICS_VERSION}|norm:lower+strip+spaces|data_hash:d1|")
+    assert texts["base"].startswith(f"anls|v:{METRICS_VERSION}|norm:lower+strip+spaces|arm:base|level:0|data_hash:d1|")
     assert '|decoding:{"do_sample":false}|max_pixels:65536|model_hash:m1|prompt:' in texts["base"]
-    assert texts["r3"] == texts["r3-no_gate"] == texts["base"].replace("m1", "m2")
+    assert texts["r3"] == texts["base"].replace("m1", "m2").replace("arm:base", "arm:r3")
+    assert texts["r3-no_gate"] == texts["r3"].replace("arm:r3", "arm:r3-no_gate")
     assert results["signature"]["prompt"] == signature["prompt"]
     for arms in results["results"].values():
         for by_level in arms.values():

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from r3pp_core import pictures
+from r3pp_core.artefact import Request
 from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation import metric_set
@@ -35,6 +36,7 @@ from r3pp_core.model.preparation import Preparer, RejectedRow
 from r3pp_core.model.storage import SEEN_VERSION
 from r3pp_core.sample.backbones import build_small_backbone
 
+ASKED = Request("evaluation/r3", "9", {}, {"table": "t", "ocr_chartqa": "o"})
 CONFIG = EvaluateConfig(
     arms=["base"], ablations=["base_ocr"], levels=[0.0, 0.8], ablation_levels=[0.8], max_new_tokens=2
 )
@@ -385,12 +387,13 @@ def test_of_answers_from_another_machine_the_number_format_is_not_asked_for(fold
     assert EvaluationJob.model_validate_json(job.read_text()).dtype is None
 
 
-def test_backbone_and_indices_are_in_the_signature(subject):
-    assert signature(subject, "t", CONFIG, "float32")["backbone_hash"] == subject.hashes["model"]
+def test_code_backbone_indices_and_ocr_are_in_the_signature(subject):
+    assert signature(subject, ASKED, CONFIG, "float32")["backbone_hash"] == subject.hashes["model"]
     hashes = {"model": "m", "backbone": "b", "index_text": "i", "index_image": "j"}
     r3 = SimpleNamespace(hashes=hashes, prompt={}, max_pixels=1)
-    told = signature(r3, "t", CONFIG, "float32")
+    told = signature(r3, ASKED, CONFIG, "float32")
     assert {name: told[f"{name}_hash"] for name in hashes} == hashes
+    assert (told["code"], told["data_hash"], told["ocr_hash"]) == ("9", "t", {"chartqa": "o"})
 
 
 @pytest.mark.parametrize("fields, force", [({"damage": "text"}, False), ({"seed": 1}, False), ({}, True)])
