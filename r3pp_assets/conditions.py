@@ -2,10 +2,10 @@
 
 An asset is made when the data version of an input changed (other bytes, not merely another materialization), when its
 own code version did, or when its materializations were wiped; not while what is above it is out of date, being made or
-about to be, and not on an input whose blocking check failed. What failed is not tried again by itself: a change is handled once it
-was asked for. A change that comes while the asset is being made is not lost, nor is one that stood when the automation
-was turned on. What was never made waits for somebody to make it the first time, which may take a day and a GPU; what
-reads it follows.
+about to be, and not on an input whose blocking check failed. What failed is not tried again by itself: a change is
+handled once it was asked for. A change that comes while the asset is being made is not lost, nor is one that stood when
+the automation was turned on. What was never made waits for somebody to make it the first time, which may take a day and
+a GPU; what reads it follows.
 """
 
 from collections.abc import Mapping
@@ -95,8 +95,8 @@ _UNHANDLED: dg.AutomationCondition = (
     | (dg.AutomationCondition.newly_updated() & ~_OUT_OF_DATE)
 )
 
-# Being made, asked for at this very tick, waiting for its turn, failed, or out of date for any other reason, as when its
-# run was cancelled or is about to be tried again: what is below would mix old with new.
+# Being made, asked for at this very tick, waiting for its turn, failed, or out of date for any other reason, as when
+# its run was cancelled or is about to be tried again: what is below would mix old with new.
 _PENDING: dg.AutomationCondition = (
     dg.AutomationCondition.in_progress()
     | dg.AutomationCondition.will_be_requested()
