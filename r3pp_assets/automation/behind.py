@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -33,8 +33,8 @@ UNFINISHED = [
 @dataclass(frozen=True)
 class Behind:
     """`keys` are to be made. `roots` are those of them with a reason of their own and none above. `turned_away` are
-    what a blocking check said no to, and would again. `moved` are the branches of the Hub among the reasons,
-    `not_asked` says of which repositories nobody knows."""
+    what a blocking check said no to, and would again; nothing is built on them. `moved` are the branches of the Hub
+    among the reasons, `not_asked` says of which repositories nobody knows."""
 
     keys: set[dg.AssetKey]
     roots: dict[dg.AssetKey, str]
@@ -66,18 +66,32 @@ def behind(context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource) 
     )
     reasons |= {asset_of(place): moved(place) for place in places}
     failed = failed_assets(graph, context.instance)
-    turned_away = {key for key, reason in reasons.items() if reason == NOT_PASSED and key in failed}
-    left = with_descendants(graph, turned_away)
+    turned_away = {
+        key
+        for key, reason in reasons.items()
+        if reason == NOT_PASSED and key in failed and not _has_own_config(context.instance, key)
+    }
     if set(reasons) == {CHAMPION} and _is_rolled_back(workspace):  # it may not come back by itself
-        left.add(CHAMPION)
-    reasons = {key: reason for key, reason in reasons.items() if key not in left}
+        reasons = {}
+    made = with_descendants(graph, reasons.keys() - turned_away) & keys
+    made -= with_descendants(graph, turned_away - made)
+    reasons = {key: reason for key, reason in reasons.items() if key in made - turned_away}
+    below = with_descendants(graph, {child for key in reasons for child in graph.get(key).child_keys})
     return Behind(
-        keys=with_descendants(graph, set(reasons)) & keys,
-        roots={key: reason for key, reason in reasons.items() if not graph.get(key).parent_keys & reasons.keys()},
-        turned_away=turned_away,
+        keys=made,
+        roots={key: reason for key, reason in reasons.items() if key not in below},
+        turned_away=turned_away - made,
         moved=places,
         not_asked=look.not_asked if look else [],
     )
+
+
+def _has_own_config(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
+    """Whether it was made with what somebody set in the launchpad: with what the profile says it may pass."""
+    event = instance.get_latest_materialization_event(key)
+    run = instance.get_run_by_id(event.run_id) if event else None
+    ops: Any = run.run_config.get("ops", {}) if run else {}
+    return bool(ops.get("__".join(key.path), {}).get("config"))
 
 
 def _is_rolled_back(workspace: WorkspaceResource) -> bool:

@@ -23,8 +23,8 @@ def monthly_look(context: dg.ScheduleEvaluationContext, workspace: WorkspaceReso
     found = behind(context, workspace)
     if found.keys:
         return dg.SkipReason(f"what is behind is made and not looked at: {told(found.roots)}")
-    if found.is_gate_closed:
-        return dg.SkipReason("the gate is closed to what there is, and would be once more")
+    if found.turned_away:
+        return dg.SkipReason(f"{'; '.join(found.not_made_again)}: it would be so again")
     looked_at = [EVALUATION, REPORT, *([CHAMPION] if _is_champion_of_the_line(workspace) else [])]
     return dg.RunRequest(
         asset_selection=looked_at,

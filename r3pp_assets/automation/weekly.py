@@ -25,7 +25,7 @@ def weekly_retraining(
     if not found.keys:
         since = f"no new data or code since {_last_run(context.instance)}"
         return dg.SkipReason("; ".join([since, *found.not_made_again, *found.not_asked]))
-    if run := run_that_makes(context, found.keys):
+    if run := run_that_makes(context, found.roots):
         return dg.SkipReason(f"run {run.run_id[:8]} is at it already: {told(found.roots)}")
     takes_in = {TAKES_IN: ", ".join(place.name for place in found.moved)} if found.moved else {}
     return dg.RunRequest(

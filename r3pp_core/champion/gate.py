@@ -216,7 +216,7 @@ def _arms(candidate: Evaluation, other: Evaluation, arm: str, name: str) -> dict
             place = candidate.folder if not mine else other.folder
             raise R3Error(f"{place} has no answers of arm {R3 if not mine else arm} on {dataset}")
         levels = [level for level in mine if level in theirs]
-        pairs = {level: rows_in_common(candidate, other, mine[level], theirs[level]) for level in levels}
+        pairs = {level: rows_in_common(candidate, other, level, mine[level], theirs[level]) for level in levels}
         if not pairs or not all(rows for rows, _ in pairs.values()):
             raise R3Error(f"{candidate.folder} and {other.folder} have no question of {dataset} in common")
         if 0.0 not in pairs:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from r3pp_core.artefact import Target, require_manifest
+from r3pp_core.artefact import Target, hash_json, require_manifest
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation import statistics
 from r3pp_core.evaluation.comparison import BASE, R3
@@ -21,7 +21,7 @@ from r3pp_core.evaluation.text_table import signed_interval, text_table
 from r3pp_core.jsonl import read_jsonl
 
 # Where two evaluations differ in one of these, their questions were not the same, whatever the rows.
-SAME_QUESTIONS = ("damage", "seed", "code", "ocr_hash")
+SAME_QUESTIONS = ("damage", "seed", "code")
 # What a model and the base that it is measured against have to be given alike.
 SAME_VIEW = ("prompt", "max_pixels", "decoding", "dtype")
 LEADING_ARMS = (R3, BASE)
@@ -31,7 +31,8 @@ LEADING_ARMS = (R3, BASE)
 class Evaluation:
     """`said` maps (arm, level, row id) to the sample, without its picture's truth and evidence.
 
-    `asked` maps a row id to what was asked: picture, question and references.
+    `asked` maps a row id to what was asked: picture, question and references. `damaged` maps (level, row id) to a hash
+    of the damage that was done and the text that it left, None where no arm was given it.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Evaluation:
     groups: Mapping[str, Arms]
     said: Mapping[tuple[str, float, str], Mapping[str, Any]]
     asked: Mapping[str, tuple[str, str, tuple[str, ...]]]
+    damaged: Mapping[tuple[float, str], tuple[str, str | None]]
 
     @classmethod
     def read(cls, folder: Path) -> "Evaluation":
@@ -47,7 +49,7 @@ class Evaluation:
         samples = list(read_jsonl(folder / "samples.jsonl"))
         groups, _ = group_samples(samples, METRICS)
         said = {
-            (sample["arm"], round(float(sample["level"]), 6), sample["id"]): {
+            (sample["arm"], _level(sample), sample["id"]): {
                 name: sample[name] for name in ("question", "answers", "prediction", "image_path")
             }
             for sample in samples
@@ -55,7 +57,12 @@ class Evaluation:
         asked = {
             sample["id"]: (sample["image_sha256"], sample["question"], tuple(sample["answers"])) for sample in samples
         }
-        return cls(folder, read_results(folder), groups, said, asked)
+        damaged: dict[tuple[float, str], tuple[str, str | None]] = {}
+        for sample in samples:
+            place = _level(sample), sample["id"]
+            text = sample.get("pseudo_text") or damaged.get(place, ("", None))[1]
+            damaged[place] = hash_json(sample.get("operators")), text
+        return cls(folder, read_results(folder), groups, said, asked, damaged)
 
     @property
     def arms(self) -> list[str]:
@@ -91,17 +98,33 @@ def _refuse_unlike(a: Evaluation, b: Evaluation, names: Sequence[str], so: str) 
         )
 
 
-def rows_in_common(
-    a: Evaluation, b: Evaluation, rows_a: Sequence[ScoredRow], rows_b: Sequence[ScoredRow]
-) -> tuple[list[ScoredRow], list[ScoredRow]]:
-    """Those of `rows_a` and `rows_b` that were asked the same question of the same picture, in the order of their ids.
+def _level(sample: Mapping[str, Any]) -> float:
+    return round(float(sample["level"]), 6)
 
-    An id may stand for another question where the table between the two was made anew.
+
+def rows_in_common(
+    a: Evaluation, b: Evaluation, level: float, rows_a: Sequence[ScoredRow], rows_b: Sequence[ScoredRow]
+) -> tuple[list[ScoredRow], list[ScoredRow]]:
+    """Those of `rows_a` and `rows_b`, at `level`, that were asked the same question of the same picture, damaged alike,
+    in the order of their ids.
+
+    An id may stand for another question where the table between the two was made anew, and a picture may have been
+    read by OCR once more.
     """
     ids = {row.id for row in rows_a} & {row.id for row in rows_b}
-    same = {row_id for row_id in ids if a.asked[row_id] == b.asked[row_id]}
+    same = {
+        row_id
+        for row_id in ids
+        if a.asked[row_id] == b.asked[row_id] and _are_alike(a.damaged[level, row_id], b.damaged[level, row_id])
+    }
     kept_a, kept_b = ([row for row in rows if row.id in same] for rows in (rows_a, rows_b))  # both sorted by id
     return kept_a, kept_b
+
+
+def _are_alike(one: tuple[str, str | None], other: tuple[str, str | None]) -> bool:
+    """A text that was given to one of the two alone tells no difference, nor one that a prompt cut shorter."""
+    short, long = sorted((one[1] or "", other[1] or ""), key=len)
+    return one[0] == other[0] and long.startswith(short)
 
 
 def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str | None = None) -> dict[str, Any]:
@@ -128,7 +151,7 @@ def compare(folder_a: Path, folder_b: Path, arm_a: str | None = None, arm_b: str
             levels = a.groups[dataset].get(mine, {}), b.groups[dataset].get(theirs, {})
             paired: dict[float, tuple[list[ScoredRow], list[ScoredRow]]] = {}
             for level in sorted(levels[0].keys() & levels[1].keys()):
-                common = rows_in_common(a, b, levels[0][level], levels[1][level])
+                common = rows_in_common(a, b, level, levels[0][level], levels[1][level])
                 if not common[0]:
                     continue
                 paired[level] = common

@@ -12,7 +12,7 @@ from r3pp_core.evaluation.config import EvaluateConfig
 from r3pp_core.evaluation.metric_set import chosen_metrics
 from r3pp_core.evaluation.rows import ChosenRows, choose_rows
 from r3pp_core.evaluation.subjects import Subject
-from r3pp_core.ingest.ocr_store import ocr_table
+from r3pp_core.ingest.ocr_store import OcrStore, ocr_table
 
 SCORING_FIELDS = {"text_overlap", "metrics_version"}  # they change what is computed of an answer, not the answer
 ASKED_FIELDS = {"arms", "levels", "ablations", "ablation_levels"}  # which questions, each answered for itself
@@ -148,16 +148,20 @@ def plan_evaluation(
             "prompt": hash_json(subject.prompt),
             **({"dtype": dtype} if dtype else {}),
             **subject.hashes,
-            **_ocr_hashes(image_root, {row["dataset"] for row in rows}),
+            **_ocr_hashes(image_root, rows),
         },
     )
     return EvaluationPlan(image_root, out_dir, config, rows, chosen, request)
 
 
-def _ocr_hashes(image_root: Path, datasets: Collection[str]) -> dict[str, str]:
-    """Of the lines whose boxes say where a picture's damage meets its text."""
-    tables = {name: ocr_table(image_root, name) for name in sorted(datasets)}
-    return {ocr_input(name): content_hash_of(table) for name, table in tables.items() if table.is_file()}
+def _ocr_hashes(image_root: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Of the lines of the pictures that are asked about: their boxes say where a picture's damage meets its text."""
+    store, lines = OcrStore(image_root), defaultdict[str, dict[str, Any]](dict)
+    for row in rows:
+        if ocr_table(image_root, row["dataset"]).is_file():
+            path = row["image_path"]
+            lines[row["dataset"]][path] = [(line.text, line.box, line.conf) for line in store.lines(path)]
+    return {ocr_input(name): hash_json(lines[name]) for name in sorted(lines)}
 
 
 def ocr_input(dataset: str) -> str:

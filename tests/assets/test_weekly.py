@@ -117,13 +117,11 @@ def history(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "gate", "why"),
-    [
-        ("report", {"min_robustness_gain": 2}, "the gate is closed to what there is"),
-        ("evaluation/r3", {"min_rows": 10**6}, "evaluation/r3 did not pass its checks"),
-    ],
+    ("name", "gate"), [("report", {"min_robustness_gain": 2}), ("evaluation/r3", {"min_rows": 10**6})]
 )
-def test_what_its_checks_turned_away_does_not_start_a_run_a_week(broken, tick, history, name, gate, why):
+def test_what_its_checks_turned_away_does_not_start_a_run_a_week_unless_it_was_set_by_hand(
+    broken, tick, history, name, gate
+):
     assert "no new data or code" in tick(broken.workspace, history).skip_message
     gate = {**GATE, **gate}
     result = broken.definitions.get_implicit_global_asset_job_def().execute_in_process(
@@ -139,10 +137,29 @@ def test_what_its_checks_turned_away_does_not_start_a_run_a_week(broken, tick, h
         raise_on_error=False,
     )
     assert result.get_asset_materialization_events(), "its checks alone fail the run"
-    skipped = tick(broken.workspace, history)
-    assert isinstance(skipped, dg.SkipReason), skipped
-    assert skipped.skip_message.startswith("no new data or code since run ")
-    assert skipped.skip_message.endswith(f"; {why}")
+    then = tick(broken.workspace, history)
+    if name == "report":
+        assert then.skip_message.startswith("no new data or code since run ")
+        assert then.skip_message.endswith("; the gate is closed to what there is")
+    else:  # few rows were asked for in the launchpad; the profile asks more
+        assert set(then.asset_selection) == {dg.AssetKey(["evaluation", "r3"]), behind.REPORT, behind.CHAMPION}
+
+
+def test_nothing_is_made_of_what_was_turned_away_whatever_else_is_behind(tick, monkeypatch):
+    unified, infovqa = dg.AssetKey(["unified", "chartqa"]), dg.AssetKey(["raw", "infovqa"])
+    reasons = {unified: NOT_PASSED, infovqa: "changed", behind.REPORT: "changed"}
+    monkeypatch.setattr(behind, "stale_reasons", lambda *arguments: dict(reasons))
+    monkeypatch.setattr(behind, "failed_assets", lambda *arguments: {unified})
+    monkeypatch.setattr(behind, "_has_own_config", lambda *arguments: False)
+    request = tick()
+    names = {key.to_user_string() for key in request.asset_selection}
+    assert names == {"raw/infovqa", "ocr/infovqa", "unified/infovqa"}
+    assert request.tags["r3pp/why"] == "raw/infovqa: changed"
+    del reasons[infovqa]
+    assert tick().skip_message.endswith("; unified/chartqa did not pass its checks")
+    assert tick(schedule=monthly_look).skip_message == "unified/chartqa did not pass its checks: it would be so again"
+    reasons[dg.AssetKey(["raw", "chartqa"])] = "changed"
+    assert {"unified/chartqa", "champion"} <= {key.to_user_string() for key in tick().asset_selection}
 
 
 def test_what_a_run_is_at_already_is_not_asked_for_twice(tick, history, made, tmp_path):

@@ -14,8 +14,9 @@ from r3pp_core.jsonl import write_jsonl
 PRIMARY = {"chartqa": "relaxed_accuracy"}
 
 
-def evaluation(folder, predictions, arm="r3", levels=(0.0, 0.8), **signature):
-    """A finished evaluation of questions whose answer is their number; `predictions`: row number -> its answers."""
+def evaluation(folder, predictions, arm="r3", levels=(0.0, 0.8), damaged=None, **signature):
+    """A finished evaluation of questions whose answer is their number; `predictions`: row number -> its answers,
+    `damaged`: row number -> what its damage at 0.8 says of itself."""
     samples = [
         {
             "id": f"chartqa/val/{number:03}",
@@ -27,6 +28,7 @@ def evaluation(folder, predictions, arm="r3", levels=(0.0, 0.8), **signature):
             "question": f"How many in {number}?",
             "answers": [f"w{number}"],
             "prediction": told[place],
+            **((damaged or {}).get(number, {}) if level else {}),
         }
         for number, told in predictions.items()
         for place, level in enumerate(levels)
@@ -115,11 +117,28 @@ def test_what_was_evaluated_otherwise_is_named_and_other_damage_is_refused(two, 
     for name, of_other, told in (
         ("seed", 1, r"\(0 and 1\)"),
         ("code", "9", r"\(None and 9\)"),
-        ("ocr_hash", {"chartqa": "h"}, r"\(None and {'chartqa': 'h'}\)"),
     ):
         other = evaluation(tmp_path / name, {1: ("w1", "w1")}, **{name: of_other})
         with pytest.raises(R3Error, match=f"differ in {name} {told}, so that their pictures were damaged otherwise"):
             compare(two[0], other)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "num_common"),
+    [
+        ({"pseudo_text": "12 | 40"}, {"pseudo_text": "12 | 40"}, 3),
+        ({"pseudo_text": "12 | 40"}, {"pseudo_text": "17 | 40"}, 2),  # read by OCR once more
+        ({"pseudo_text": "12 | 40"}, {"pseudo_text": "12 |"}, 3),  # a shorter prompt
+        ({"pseudo_text": "12 | 40"}, {"pseudo_text": None}, 3),  # not given to this arm
+        ({"operators": [{"name": "crop", "box": [0]}]}, {"operators": [{"name": "crop", "box": [1]}]}, 2),
+    ],
+)
+def test_a_row_that_was_damaged_otherwise_is_no_pair(tmp_path, mine, theirs, num_common):
+    said = dict.fromkeys(range(3), ("w1", "w1"))
+    a = evaluation(tmp_path / "a", said, damaged={1: mine})
+    b = evaluation(tmp_path / "b", said, damaged={1: theirs})
+    levels = compare(a, b)["differences"]["chartqa"]["r3"]
+    assert (levels["0"]["n"], levels["0.8"]["n"]) == (3, num_common)
 
 
 def test_other_arms_are_compared_when_named_or_where_none_is_common(two, tmp_path):

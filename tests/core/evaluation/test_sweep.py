@@ -490,12 +490,21 @@ def test_a_shard_that_lacks_an_answer_is_named(swept, folder, subject, tmp_path)
     assert evaluate(subject, folder / "val.jsonl", folder / "raw", tmp_path, CONFIG) == swept[0]
 
 
-def test_other_ocr_lines_ask_for_another_evaluation(swept, folder, subject, tmp_path):
+def test_other_ocr_lines_of_the_pictures_that_are_asked_about_ask_for_another_evaluation(folder, subject, tmp_path):
     raw = shutil.copytree(folder / "raw", tmp_path / "raw")
-    before = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype).request
-    (raw / "chartqa" / "ocr.jsonl").write_text("")
-    after = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype).request
-    assert set(after.inputs) - set(before.inputs) == {"ocr_chartqa"}
+
+    def inputs(**texts):
+        lines = {name: [{"text": text, "box": [0, 0, 9, 9], "conf": 0.9}] for name, text in texts.items()}
+        records = [{"image_path": f"images/{name}.png", "lines": told} for name, told in lines.items()]
+        write_jsonl(raw / "chartqa" / "ocr.jsonl", records)
+        plan = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype)
+        return plan.request.inputs
+
+    before = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype).request.inputs
+    read = inputs(validation_0="37")
+    assert set(read) - set(before) == {"ocr_chartqa"}
+    assert inputs(validation_0="31") != read
+    assert inputs(validation_0="37", train_9="more to learn from") == read
 
 
 def test_an_evaluation_that_stands_loads_no_model(swept, folder, subject):
