@@ -1,9 +1,12 @@
 """The sensor over the conditions of the production line, whose runs say why they were started."""
 
 import warnings
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster._record import copy
 
 from r3pp_assets.automation.jobs import PRODUCTION_LINE
@@ -12,21 +15,45 @@ from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import GOES_ON
 from r3pp_assets.staleness import stale_reasons
 
+RETRY_FAILED = "Failed to retry run"
+LOOKED_BACK = timedelta(days=1)
+
 
 class TellingSensor(dg.AutomationConditionSensorDefinition):
-    """Dagster's own, whose `run_tags` are the same for every run; the cause is another each time."""
+    """Dagster's own, whose `run_tags` are the same for every run; the cause is another each time. And lost runs of its
+    assets that Dagster could not try again, since no code server was there to ask, it tries again itself."""
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
         """As Dagster does, and each run gets the tag: what the UI says of its assets."""
         data = super().evaluate_tick(context)
         repository = context.repository_def
         assert repository is not None
-        requests = []
+        requests = list(lost_runs(context.instance, PRODUCTION_LINE.resolve(repository.asset_graph)))
         for request in data.run_requests or []:
             reasons = stale_reasons(repository.asset_graph, context.instance, set(request.asset_selection or []))
             why = told(reasons) or str(ON_CHANGE.get_label())
             requests.append(request.with_replaced_attrs(tags={**request.tags, WHY: why}))
-        return copy(data, run_requests=requests)
+        return copy(data, run_requests=requests, skip_message=None) if requests else data
+
+
+def lost_runs(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> Iterator[dg.RunRequest]:
+    """A request for each run of `keys` that should have been retried and was not; Dagster does not come back to it."""
+    failed = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE],
+        tags={WILL_RETRY_TAG: "false"},
+        updated_after=datetime.now(UTC) - LOOKED_BACK,
+    )
+    for run in instance.get_runs(filters=failed):
+        told = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+        if not any(entry.dagster_event and entry.dagster_event.message == RETRY_FAILED for entry in told):
+            continue
+        if run.asset_selection and run.asset_selection <= set(keys):
+            yield dg.RunRequest(
+                run_key=f"instead of {run.run_id}",  # once
+                asset_selection=sorted(run.asset_selection),
+                run_config=dict(run.run_config),
+                tags={**GOES_ON, WHY: f"run {run.run_id[:8]} was lost, and no code server was there to try it again"},
+            )
 
 
 def retraining_on_change(interval_s: int) -> TellingSensor:

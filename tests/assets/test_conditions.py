@@ -288,6 +288,33 @@ def test_a_run_that_a_change_started_says_why(settled):
     assert data.automation_condition_evaluations
 
 
+@pytest.mark.parametrize(
+    ("name", "message", "will_retry", "num_requests"),
+    [
+        ("checkpoint/r3", "Failed to retry run", "false", 1),
+        ("checkpoint/r3", "Not retrying run since it failed due to an asset or op failure", "false", 0),
+        ("checkpoint/r3", "Retrying the run", "true", 0),
+        ("control/checkpoint", "Failed to retry run", "false", 0),
+    ],
+)
+def test_a_lost_run_that_no_code_server_was_there_to_try_again_is_tried_again_once(
+    settled, name, message, will_retry, num_requests
+):
+    run = settled.begun(name)
+    settled.ended(run, DagsterEventType.PIPELINE_FAILURE)
+    settled.instance.report_engine_event(message, run)
+    settled.instance.add_run_tags(run.run_id, {"dagster/will_retry": will_retry})
+    repository = settled.definitions.get_repository_def()
+    with dg.build_sensor_context(instance=settled.instance, repository_def=repository) as context:
+        data = repository.get_sensor_def("retraining_on_change").evaluate_tick(context)
+    assert len(data.run_requests or []) == num_requests
+    for request in data.run_requests or []:
+        assert request.run_key == f"instead of {run.run_id}", "by which Dagster makes one run of all its requests"
+        assert request.asset_selection == [AssetKey(name.split("/"))]
+        assert request.tags["dagster/max_retries"] == "2"
+        assert request.tags["r3pp/why"].startswith(f"run {run.run_id[:8]} was lost")
+
+
 def test_a_change_that_comes_while_the_asset_is_being_made_is_not_lost(settled):
     settled.made("raw/chartqa", "2")
     assert settled.launched() == {"ocr/chartqa"}
