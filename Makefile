@@ -58,7 +58,7 @@ test-system: dev
 	$(BIN)/python -m pytest -m system tests/system
 
 # Dagster's settings are the project's own, so that telemetry is off here too; its history is of no use.
-DG := DAGSTER_HOME=$(CURDIR)/dagster_home R3PP_STORAGE=$(CURDIR)/build/dg $(BIN)/dg
+DG := VIRTUAL_ENV=$(CURDIR)/$(VENV) DAGSTER_HOME=$(CURDIR)/dagster_home R3PP_STORAGE=$(CURDIR)/build/dg $(BIN)/dg
 
 lint: dev
 	$(BIN)/ruff check .
