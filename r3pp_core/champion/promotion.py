@@ -157,10 +157,13 @@ def roll_back(
 
 
 def kept_or_new(champion: Entry, candidate: Evaluation, new_dir: Path, config: GateConfig) -> Path | None:
-    """The evaluation that the champion is judged by: its own, or one in `new_dir` where its own asked other questions.
+    """The evaluation that the champion is judged by: its own, or one in `new_dir` where its own asked other questions;
+    the candidate's where it is the champion itself.
 
-    None where neither will do, and the champion has to be evaluated again.
+    None where none of them will do, and the champion has to be evaluated again.
     """
+    if _is_of(candidate.folder, champion.model_hash):
+        return candidate.folder
     for folder in (champion.evaluation_dir, new_dir):
         if (folder / "manifest.json").is_file() and _is_of(folder, champion.model_hash):
             evaluation = Evaluation.read(folder)

@@ -289,6 +289,8 @@ def test_the_champion_is_judged_by_its_own_answers_or_by_new_ones_to_the_candida
     assert kept_or_new(first, theirs, tmp_path / "new", GateConfig()) is None
     with pytest.raises(GateClosedError, match="no question of chartqa in common; evaluate the champion again"):
         promote(moved_on, champion_dir)
+    again = evaluation("the champion once more", first.model_hash, lambda number, level: True, code="9")
+    assert kept_or_new(first, Evaluation.read(again), tmp_path / "new", GateConfig()) == again, "it is the champion"
     stranger = evaluation("stranger", "somebody", lambda number, level: True, world="b")
     assert kept_or_new(first, theirs, stranger, GateConfig()) is None, "not of the champion"
     asked = evaluation("first again", first.model_hash, lambda number, level: number % 4 == 0, world="b")
