@@ -26,7 +26,7 @@ from r3pp_core.errors import R3Error
 
 SUFFIX = "manifest.json"
 HASH = re.compile(r"[0-9a-f]{64}")
-OUTSIDE = {"source", "texts", "prompt", "missing_pictures"}  # inputs that are no artefact
+OUTSIDE = {"source", "texts", "prompt", "missing_pictures", "asked_ocr"}  # inputs that are no artefact
 RECORDS = "made_from"  # a folder of manifests alone, kept beside what outlives its inputs
 WORKSPACE_FOLDERS = {"data", "models", "indices", "checkpoints", "results", "champion"}
 

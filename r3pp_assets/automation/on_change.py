@@ -1,10 +1,11 @@
 """The sensor over the conditions of the production line, whose runs say why they were started."""
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster._record import copy
@@ -13,7 +14,7 @@ from r3pp_assets.automation.jobs import PRODUCTION_LINE
 from r3pp_assets.automation.why import WHY, told
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import GOES_ON
-from r3pp_assets.staleness import stale_reasons
+from r3pp_assets.staleness import stale_reasons, unchecked_assets
 
 RETRY_FAILED = "Failed to retry run"
 LOOKED_BACK = timedelta(days=1)
@@ -28,7 +29,7 @@ class TellingSensor(dg.AutomationConditionSensorDefinition):
         data = super().evaluate_tick(context)
         repository = context.repository_def
         assert repository is not None
-        requests = list(lost_runs(context.instance, PRODUCTION_LINE.resolve(repository.asset_graph)))
+        requests = list(lost_runs(repository.asset_graph, context.instance))
         for request in data.run_requests or []:
             reasons = stale_reasons(repository.asset_graph, context.instance, set(request.asset_selection or []))
             why = told(reasons) or str(ON_CHANGE.get_label())
@@ -36,8 +37,10 @@ class TellingSensor(dg.AutomationConditionSensorDefinition):
         return copy(data, run_requests=requests, skip_message=None) if requests else data
 
 
-def lost_runs(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> Iterator[dg.RunRequest]:
-    """A request for each run of `keys` that should have been retried and was not; Dagster does not come back to it."""
+def lost_runs(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
+    """A request for what is left of each run of the production line that should have been retried and was not; Dagster
+    does not come back to it."""
+    keys = PRODUCTION_LINE.resolve(graph)
     failed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE],
         tags={WILL_RETRY_TAG: "false"},
@@ -47,13 +50,22 @@ def lost_runs(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> It
         told = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
         if not any(entry.dagster_event and entry.dagster_event.message == RETRY_FAILED for entry in told):
             continue
-        if run.asset_selection and run.asset_selection <= set(keys):
+        selected = run.asset_selection or frozenset()
+        left = sorted(key for key in selected if not _was_made(graph, instance, key, run))
+        if left and selected <= keys:
             yield dg.RunRequest(
                 run_key=f"instead of {run.run_id}",  # once
-                asset_selection=sorted(run.asset_selection),
+                asset_selection=left,
                 run_config=dict(run.run_config),
                 tags={**GOES_ON, WHY: f"run {run.run_id[:8]} was lost, and no code server was there to try it again"},
             )
+
+
+def _was_made(graph: BaseAssetGraph, instance: dg.DagsterInstance, key: dg.AssetKey, run: dg.DagsterRun) -> bool:
+    """Whether the run, or one that it was a retry of, made the asset and saw its checks pass."""
+    event = instance.get_latest_materialization_event(key)
+    tries = {run.run_id, run.parent_run_id, run.root_run_id}
+    return event is not None and event.run_id in tries and key not in unchecked_assets(graph, instance)
 
 
 def retraining_on_change(interval_s: int) -> TellingSensor:

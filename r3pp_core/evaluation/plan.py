@@ -17,6 +17,7 @@ from r3pp_core.ingest.ocr_store import OcrStore, ocr_table
 SCORING_FIELDS = {"text_overlap", "metrics_version"}  # they change what is computed of an answer, not the answer
 ASKED_FIELDS = {"arms", "levels", "ablations", "ablation_levels"}  # which questions, each answered for itself
 ROW_COUNTS = ("in_table", "without_answer", "asked", "left_out")  # what became of a data set's rows, see count_rows
+ASKED_OCR = "asked_ocr"  # among the inputs of an evaluation
 PACE_FIELDS = {"batch_size", "shard_rows"}  # how the work is cut, which changes no answer
 
 
@@ -148,22 +149,17 @@ def plan_evaluation(
             "prompt": hash_json(subject.prompt),
             **({"dtype": dtype} if dtype else {}),
             **subject.hashes,
-            **_ocr_hashes(image_root, rows),
+            **_ocr_hash(image_root, rows),
         },
     )
     return EvaluationPlan(image_root, out_dir, config, rows, chosen, request)
 
 
-def _ocr_hashes(image_root: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _ocr_hash(image_root: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Of the lines of the pictures that are asked about: their boxes say where a picture's damage meets its text."""
-    store, lines = OcrStore(image_root), defaultdict[str, dict[str, Any]](dict)
-    for row in rows:
-        if ocr_table(image_root, row["dataset"]).is_file():
-            path = row["image_path"]
-            lines[row["dataset"]][path] = [(line.text, line.box, line.conf) for line in store.lines(path)]
-    return {ocr_input(name): hash_json(lines[name]) for name in sorted(lines)}
-
-
-def ocr_input(dataset: str) -> str:
-    """The name of a data set's OCR lines among the inputs of an evaluation."""
-    return f"ocr_{dataset}"
+    store = OcrStore(image_root)
+    read = [row for row in rows if ocr_table(image_root, row["dataset"]).is_file()]
+    lines = {
+        row["image_path"]: [(line.text, line.box, line.conf) for line in store.lines(row["image_path"])] for row in read
+    }
+    return {ASKED_OCR: hash_json(lines)} if lines else {}

@@ -7,11 +7,10 @@ from typing import Any
 
 from r3pp_core import code_versions
 from r3pp_core.artefact import Manifest, Outcome, Request, Target, build, require_manifest
-from r3pp_core.datasets.registry import DATASETS
 from r3pp_core.errors import R3Error
 from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.metric_set import chosen_metrics
-from r3pp_core.evaluation.plan import ROW_COUNTS, config_of, ocr_input
+from r3pp_core.evaluation.plan import ASKED_OCR, ROW_COUNTS, config_of
 from r3pp_core.evaluation.report import render_report
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.sweep import PRIMARY, damaged_picture
@@ -91,7 +90,7 @@ def _check_agreement(manifests: dict[str, Manifest]) -> None:
                 f"{name} and {first_name} cannot be compared: version {manifest.code_version} of the code asked one, "
                 f"version {first.code_version} the other; evaluate both with the same"
             )
-        for key in ("table", "max_pixels", "prompt", *map(ocr_input, DATASETS)):
+        for key in ("table", "max_pixels", "prompt", ASKED_OCR):
             if manifest.inputs.get(key) != first.inputs.get(key):
                 raise R3Error(
                     f"{name} and {first_name} cannot be compared: they were evaluated with another {key}; "

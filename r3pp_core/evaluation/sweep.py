@@ -18,7 +18,7 @@ from r3pp_core.evaluation.environment import write_environment
 from r3pp_core.evaluation.grouping import has_non_finite, score_row
 from r3pp_core.evaluation.job import evaluation_job, launch_dir
 from r3pp_core.evaluation.metric_set import MetricSet, chosen_metrics
-from r3pp_core.evaluation.plan import EvaluationPlan, finished_before, ocr_input, plan_evaluation
+from r3pp_core.evaluation.plan import ASKED_OCR, EvaluationPlan, finished_before, plan_evaluation
 from r3pp_core.evaluation.scoring import score_samples
 from r3pp_core.evaluation.shards import answer_shards, read_shard
 from r3pp_core.evaluation.subjects import Subject
@@ -193,7 +193,7 @@ def signature(subject: Subject, request: Request, config: EvaluateConfig, dtype:
     return {
         "code": request.code_version,
         "data_hash": request.inputs["table"],
-        "ocr_hash": {name: request.inputs[key] for name in DATASETS if (key := ocr_input(name)) in request.inputs},
+        "ocr_hash": request.inputs.get(ASKED_OCR),
         "model_hash": subject.hashes["model"],
         "backbone_hash": subject.hashes.get("backbone", subject.hashes["model"]),  # the base is its own
         **{f"{name}_hash": value for name, value in subject.hashes.items() if name.startswith("index_")},

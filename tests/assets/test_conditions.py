@@ -3,10 +3,11 @@
 import dagster as dg
 import pytest
 from dagster import AssetKey, AssetMaterialization, DagsterEvent, DagsterEventType
-from dagster._core.events import AssetMaterializationPlannedData
+from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
 from dagster._core.storage.dagster_run import DagsterRun
 
 from r3pp_assets.automation.jobs import PRODUCTION_LINE
+from r3pp_assets.automation.on_change import lost_runs
 from r3pp_assets.conditions import ON_CHANGE
 
 
@@ -313,6 +314,24 @@ def test_a_lost_run_that_no_code_server_was_there_to_try_again_is_tried_again_on
         assert request.asset_selection == [AssetKey(name.split("/"))]
         assert request.tags["dagster/max_retries"] == "2"
         assert request.tags["r3pp/why"].startswith(f"run {run.run_id[:8]} was lost")
+
+
+def test_of_a_lost_run_only_what_is_left_is_tried_again(settled):
+    keys = [AssetKey(["index", "neighbours"]), AssetKey(["index", "quality"])]
+    run = settled.instance.add_run(
+        DagsterRun("full", asset_selection=frozenset(keys), status=dg.DagsterRunStatus.STARTED)
+    )
+    made = AssetMaterialization(keys[0], tags={"dagster/data_version": "2"})
+    event = DagsterEvent("ASSET_MATERIALIZATION", "full", event_specific_data=StepMaterializationData(made, []))
+    settled.instance.report_dagster_event(event, run.run_id)
+    settled.ended(run, DagsterEventType.PIPELINE_FAILURE)
+    settled.instance.report_engine_event("Failed to retry run", run)
+    settled.instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
+    (request,) = lost_runs(settled.graph, settled.instance)
+    assert request.asset_selection == keys[1:]
+    settled.checked("index/neighbours", "no_own_picture", passed=False)
+    (request,) = lost_runs(settled.graph, settled.instance)
+    assert request.asset_selection == keys, "its checks have to be seen to pass"
 
 
 def test_a_change_that_comes_while_the_asset_is_being_made_is_not_lost(settled):

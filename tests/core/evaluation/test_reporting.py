@@ -60,7 +60,7 @@ def evaluation(tmp_path):
             (staging / "results.json").write_text(json.dumps(results))
             return Outcome(counts={"samples": len(samples)}, details={"dtype": dtype})
 
-        inputs = {"table": table, "model": f"hash of {name}", "max_pixels": "1", "prompt": "p", "ocr_chartqa": ocr}
+        inputs = {"table": table, "model": f"hash of {name}", "max_pixels": "1", "prompt": "p", "asked_ocr": ocr}
         request = Request(f"evaluation/{name}", code, config, inputs)
         build(Target(tmp_path / name), request, write)
         return tmp_path / name
@@ -145,7 +145,7 @@ def test_the_old_report_stays_whole_when_the_new_page_cannot_be_written(first_re
         ({"text_overlap": True}, "text_overlap is True and False"),
         ({"max_new_tokens": 7}, "max_new_tokens is 7 and 32"),
         ({"code": "2"}, "version 2 of the code asked one, version 1 the other"),
-        ({"ocr": "other lines"}, "evaluated with another ocr_chartqa"),
+        ({"ocr": "other lines"}, "evaluated with another asked_ocr"),
         ({"dtype": "bfloat16"}, "one answered in bfloat16, the other in float32; evaluate both on the same kind"),
     ],
 )

@@ -36,7 +36,7 @@ from r3pp_core.model.preparation import Preparer, RejectedRow
 from r3pp_core.model.storage import SEEN_VERSION
 from r3pp_core.sample.backbones import build_small_backbone
 
-ASKED = Request("evaluation/r3", "9", {}, {"table": "t", "ocr_chartqa": "o"})
+ASKED = Request("evaluation/r3", "9", {}, {"table": "t", "asked_ocr": "o"})
 CONFIG = EvaluateConfig(
     arms=["base"], ablations=["base_ocr"], levels=[0.0, 0.8], ablation_levels=[0.8], max_new_tokens=2
 )
@@ -393,7 +393,7 @@ def test_code_backbone_indices_and_ocr_are_in_the_signature(subject):
     r3 = SimpleNamespace(hashes=hashes, prompt={}, max_pixels=1)
     told = signature(r3, ASKED, CONFIG, "float32")
     assert {name: told[f"{name}_hash"] for name in hashes} == hashes
-    assert (told["code"], told["data_hash"], told["ocr_hash"]) == ("9", "t", {"chartqa": "o"})
+    assert (told["code"], told["data_hash"], told["ocr_hash"]) == ("9", "t", "o")
 
 
 @pytest.mark.parametrize("fields, force", [({"damage": "text"}, False), ({"seed": 1}, False), ({}, True)])
@@ -502,7 +502,7 @@ def test_other_ocr_lines_of_the_pictures_that_are_asked_about_ask_for_another_ev
 
     before = plan_evaluation(subject, folder / "val.jsonl", raw, tmp_path, CONFIG, dtype=subject.dtype).request.inputs
     read = inputs(validation_0="37")
-    assert set(read) - set(before) == {"ocr_chartqa"}
+    assert set(read) - set(before) == {"asked_ocr"}
     assert inputs(validation_0="31") != read
     assert inputs(validation_0="37", train_9="more to learn from") == read
 
