@@ -40,7 +40,7 @@ class TellingSensor(dg.AutomationConditionSensorDefinition):
 def lost_runs(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
     """A request for what is left of each run of the production line that should have been retried and was not; Dagster
     does not come back to it."""
-    keys = PRODUCTION_LINE.resolve(graph)
+    keys, unchecked = PRODUCTION_LINE.resolve(graph), unchecked_assets(graph, instance)
     failed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE],
         tags={WILL_RETRY_TAG: "false"},
@@ -51,7 +51,7 @@ def lost_runs(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> Iterator[d
         if not any(entry.dagster_event and entry.dagster_event.message == RETRY_FAILED for entry in told):
             continue
         selected = run.asset_selection or frozenset()
-        left = sorted(key for key in selected if not _was_made(graph, instance, key, run))
+        left = sorted(key for key in selected if key in unchecked or not _was_made(instance, key, run))
         if left and selected <= keys:
             yield dg.RunRequest(
                 run_key=f"instead of {run.run_id}",  # once
@@ -61,11 +61,10 @@ def lost_runs(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> Iterator[d
             )
 
 
-def _was_made(graph: BaseAssetGraph, instance: dg.DagsterInstance, key: dg.AssetKey, run: dg.DagsterRun) -> bool:
-    """Whether the run, or one that it was a retry of, made the asset and saw its checks pass."""
+def _was_made(instance: dg.DagsterInstance, key: dg.AssetKey, run: dg.DagsterRun) -> bool:
+    """Whether the run, or one that it was a retry of, made what stands."""
     event = instance.get_latest_materialization_event(key)
-    tries = {run.run_id, run.parent_run_id, run.root_run_id}
-    return event is not None and event.run_id in tries and key not in unchecked_assets(graph, instance)
+    return event is not None and event.run_id in {run.run_id, run.parent_run_id, run.root_run_id}
 
 
 def retraining_on_change(interval_s: int) -> TellingSensor:

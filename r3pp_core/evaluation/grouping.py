@@ -47,6 +47,11 @@ def score_row(sample: Mapping[str, Any], functions: Mapping[str, Metric]) -> dic
     return {name: metric(sample["prediction"], sample["answers"]) for name, metric in functions.items()}
 
 
+def level_of(sample: Mapping[str, Any]) -> float:
+    """A sample's damage level, as rows are grouped by it."""
+    return round(float(sample["level"]), 6)
+
+
 def level_key(level: float) -> str:
     """A damage level as the results' JSON key: 0 -> "0", 0.8 -> "0.8"."""
     return f"{level:g}"
@@ -76,7 +81,7 @@ def group_samples(
         if not sample["answers"]:
             answerless[dataset].add(sample["id"])
             continue
-        rows = found[dataset, sample["arm"], round(float(sample["level"]), 6)]
+        rows = found[dataset, sample["arm"], level_of(sample)]
         if sample["id"] in rows:
             raise R3Error(
                 f"row {sample['id']} appears twice for arm {sample['arm']} at level {sample['level']:g}; "

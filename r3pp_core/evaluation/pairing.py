@@ -14,7 +14,7 @@ from r3pp_core.artefact import Target, hash_json, require_manifest
 from r3pp_core.errors import R3Error, UsageError
 from r3pp_core.evaluation import statistics
 from r3pp_core.evaluation.comparison import BASE, R3
-from r3pp_core.evaluation.grouping import Arms, ScoredRow, column, group_samples, level_key
+from r3pp_core.evaluation.grouping import Arms, ScoredRow, column, group_samples, level_key, level_of
 from r3pp_core.evaluation.metrics import METRICS
 from r3pp_core.evaluation.reporting import read_results
 from r3pp_core.evaluation.text_table import signed_interval, text_table
@@ -49,7 +49,7 @@ class Evaluation:
         samples = list(read_jsonl(folder / "samples.jsonl"))
         groups, _ = group_samples(samples, METRICS)
         said = {
-            (sample["arm"], _level(sample), sample["id"]): {
+            (sample["arm"], level_of(sample), sample["id"]): {
                 name: sample[name] for name in ("question", "answers", "prediction", "image_path")
             }
             for sample in samples
@@ -59,7 +59,7 @@ class Evaluation:
         }
         damaged: dict[tuple[float, str], tuple[str, str | None]] = {}
         for sample in samples:
-            place = _level(sample), sample["id"]
+            place = level_of(sample), sample["id"]
             text = sample.get("pseudo_text") or damaged.get(place, ("", None))[1]
             damaged[place] = hash_json(sample.get("operators")), text
         return cls(folder, read_results(folder), groups, said, asked, damaged)
@@ -96,10 +96,6 @@ def _refuse_unlike(a: Evaluation, b: Evaluation, names: Sequence[str], so: str) 
         raise R3Error(
             f"{a.folder} and {b.folder} differ in {name} ({mine} and {theirs}), {so}; evaluate one of them again"
         )
-
-
-def _level(sample: Mapping[str, Any]) -> float:
-    return round(float(sample["level"]), 6)
 
 
 def rows_in_common(
