@@ -43,14 +43,10 @@ class Behind:
     not_asked: list[str]
 
     @property
-    def is_gate_closed(self) -> bool:
-        return REPORT in self.turned_away
-
-    @property
     def not_made_again(self) -> list[str]:
         """Why what is behind is left so."""
         told = [f"{key.to_user_string()} did not pass its checks" for key in sorted(self.turned_away - {REPORT})]
-        return told + ["the gate is closed to what there is"] * self.is_gate_closed
+        return told + ["the gate is closed to what there is"] * (REPORT in self.turned_away)
 
 
 def behind(context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource) -> Behind:
@@ -69,7 +65,8 @@ def behind(context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource) 
     turned_away = {
         key
         for key, reason in reasons.items()
-        if reason == NOT_PASSED and key in failed and not _has_own_config(context.instance, key)
+        # made with what somebody set in the launchpad, it may pass with what the profile says
+        if reason == NOT_PASSED and key in failed and not made_with(context.instance, key)
     }
     if set(reasons) == {CHAMPION} and _is_rolled_back(workspace):  # it may not come back by itself
         reasons = {}
@@ -86,12 +83,12 @@ def behind(context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource) 
     )
 
 
-def _has_own_config(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
-    """Whether it was made with what somebody set in the launchpad: with what the profile says it may pass."""
+def made_with(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, Any]:
+    """The launchpad's fields that it was last made with; none where the profile alone decided."""
     event = instance.get_latest_materialization_event(key)
     run = instance.get_run_by_id(event.run_id) if event else None
     ops: Any = run.run_config.get("ops", {}) if run else {}
-    return bool(ops.get("__".join(key.path), {}).get("config"))
+    return dict(ops.get("__".join(key.path), {}).get("config") or {})
 
 
 def _is_rolled_back(workspace: WorkspaceResource) -> bool:

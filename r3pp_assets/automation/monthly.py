@@ -1,10 +1,8 @@
 """A look at a line where nothing changes, so that its age in *Freshness* says when somebody looked last."""
 
-from typing import Any
-
 import dagster as dg
 
-from r3pp_assets.automation.behind import CHAMPION, REPORT, behind
+from r3pp_assets.automation.behind import CHAMPION, REPORT, behind, made_with
 from r3pp_assets.automation.why import WHY, told
 from r3pp_assets.resources.workspace import WorkspaceResource
 
@@ -28,17 +26,10 @@ def monthly_look(context: dg.ScheduleEvaluationContext, workspace: WorkspaceReso
     looked_at = [EVALUATION, REPORT, *([CHAMPION] if _is_champion_of_the_line(workspace) else [])]
     return dg.RunRequest(
         asset_selection=looked_at,
-        run_config={"ops": {"evaluation__r3": {"config": _made_with(context.instance)}}},
+        # with other fields than it was made with it would be another evaluation
+        run_config={"ops": {"evaluation__r3": {"config": made_with(context.instance, EVALUATION)}}},
         tags={WHY: "nothing changed; a look"},
     )
-
-
-def _made_with(instance: dg.DagsterInstance) -> dict[str, Any]:
-    """The launchpad's fields that the evaluation was made with: with others it would be another."""
-    event = instance.get_latest_materialization_event(EVALUATION)
-    run = instance.get_run_by_id(event.run_id) if event else None
-    ops: Any = run.run_config.get("ops", {}) if run else {}
-    return dict(ops.get("evaluation__r3", {}).get("config", {}))
 
 
 def _is_champion_of_the_line(workspace: WorkspaceResource) -> bool:

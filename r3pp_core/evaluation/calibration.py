@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from r3pp_core.evaluation.comparison import R3
-from r3pp_core.evaluation.grouping import level_key
+from r3pp_core.evaluation.grouping import level_key, level_of
 
 KINDS: Final = ("c_vis", "c_text")
 NUM_BINS: Final = 10
@@ -29,7 +29,7 @@ class Calibration:
             if sample.get("arm") == R3 and stated and truth:
                 pairs = tuple(side[kind] for kind in KINDS for side in (stated, truth))
                 if None not in pairs:
-                    self._stated[sample["dataset"], round(float(sample["level"]), 6)].append(pairs)
+                    self._stated[sample["dataset"], level_of(sample)].append(pairs)
             yield sample
 
     def results(self) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def test_nothing_is_made_of_what_was_turned_away_whatever_else_is_behind(tick, m
     reasons = {unified: NOT_PASSED, infovqa: "changed", behind.REPORT: "changed"}
     monkeypatch.setattr(behind, "stale_reasons", lambda *arguments: dict(reasons))
     monkeypatch.setattr(behind, "failed_assets", lambda *arguments: {unified})
-    monkeypatch.setattr(behind, "_has_own_config", lambda *arguments: False)
+    monkeypatch.setattr(behind, "made_with", lambda *arguments: {})
     request = tick()
     names = {key.to_user_string() for key in request.asset_selection}
     assert names == {"raw/infovqa", "ocr/infovqa", "unified/infovqa"}
