@@ -55,7 +55,7 @@ soak: dev
 
 test-system: dev
 	./tests/system/install.sh
-	$(BIN)/python -m pytest -m system tests/system
+	$(BIN)/python -m pytest -m system --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/system
 
 # Dagster's settings are the project's own, so that telemetry is off here too; its history is of no use.
 DG := VIRTUAL_ENV=$(CURDIR)/$(VENV) DAGSTER_HOME=$(CURDIR)/dagster_home R3PP_STORAGE=$(CURDIR)/build/dg $(BIN)/dg

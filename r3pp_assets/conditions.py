@@ -8,9 +8,10 @@ the automation was turned on. What was never made waits for somebody to make it 
 a GPU; what reads it follows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG, get_input_data_version_tag
@@ -62,6 +63,43 @@ class HasOldCode(dg.AutomationCondition):
         return dg.AutomationResult(context, context.candidate_subset if is_old else context.get_empty_subset())
 
 
+class HasUnhandledChange(dg.AutomationCondition):
+    """`change`, asked once an asset and tick: what is below, which Dagster asks later, is told what was found then.
+
+    Else the whole condition would be gone through for each asset by each way that leads down from it, and a tick would
+    take some seconds. For assets without partitions.
+    """
+
+    def __init__(self, change: dg.AutomationCondition) -> None:
+        self.change = change
+        self._found: MutableMapping[AssetGraphView, dict[dg.AssetKey, bool]] = WeakKeyDictionary()  # a view is a tick's
+
+    @property
+    def name(self) -> str:
+        return "has_unhandled_change"
+
+    @property
+    def children(self) -> Sequence[dg.AutomationCondition]:
+        return [self.change]
+
+    @property
+    def requires_cursor(self) -> bool:
+        return False
+
+    async def evaluate(  # type: ignore[override]
+        self, context: dg.AutomationContext
+    ) -> dg.AutomationResult:
+        key, view = context.key, context.asset_graph_view
+        assert isinstance(key, dg.AssetKey)
+        found, asked = self._found.setdefault(view, {}), []
+        if key not in found:
+            of_change = context.for_child_condition(self.change, [0], view.get_full_subset(key=key))
+            asked = [await of_change.evaluate_async()]
+            found[key] = not asked[0].true_subset.is_empty
+        subset = context.candidate_subset if found[key] else context.get_empty_subset()
+        return dg.AutomationResult(context, subset, child_results=asked)
+
+
 async def _tags(view: "AssetGraphView", key: dg.AssetKey) -> Mapping[str, str]:
     """Of the newest materialization."""
     from dagster._core.storage.event_log.base import AssetRecord  # brings sqlalchemy and alembic along
@@ -88,11 +126,11 @@ _NEWLY_OUT_OF_DATE = IsBehind().newly_true() | HasOldCode().newly_true()
 _MADE_TOO_EARLY = dg.AutomationCondition.newly_updated() & IsBehind()
 
 # A change is handled by asking for the asset, or by whoever made it with that change.
-_UNHANDLED: dg.AutomationCondition = (
-    (_CHANGED & ~dg.AutomationCondition.initial_evaluation()) | _NEWLY_OUT_OF_DATE | _MADE_TOO_EARLY
-).since(
-    (~_NEWLY_OUT_OF_DATE & ~_MADE_TOO_EARLY & dg.AutomationCondition.newly_requested())
-    | (dg.AutomationCondition.newly_updated() & ~_OUT_OF_DATE)
+_UNHANDLED = HasUnhandledChange(
+    ((_CHANGED & ~dg.AutomationCondition.initial_evaluation()) | _NEWLY_OUT_OF_DATE | _MADE_TOO_EARLY).since(
+        (~_NEWLY_OUT_OF_DATE & ~_MADE_TOO_EARLY & dg.AutomationCondition.newly_requested())
+        | (dg.AutomationCondition.newly_updated() & ~_OUT_OF_DATE)
+    )
 )
 
 # Being made, asked for at this very tick, waiting for its turn, failed, or out of date for any other reason, as when

@@ -36,6 +36,12 @@ def merged_lineage(datasets: Iterable[str]) -> dg.TableColumnLineage:
     return _lineage({name: [(key, name) for key in keys] for name in (*RAW_COLUMNS, *OCR_COLUMNS)})
 
 
+def index_lineage() -> dg.TableColumnLineage:
+    merged = dg.AssetKey(["merged", "train"])
+    same = ("image_path", "image_sha256", "dataset", "pseudo_text")
+    return _lineage({**{name: [(merged, name)] for name in same}, "row_ids": [(merged, "id")]})
+
+
 def _lineage(columns: Mapping[str, list[tuple[dg.AssetKey, str]]]) -> dg.TableColumnLineage:
     return dg.TableColumnLineage(
         {

@@ -123,15 +123,23 @@ def summary(manifest: "Manifest") -> str:
 
 
 def preview(table: Path, columns: Iterable[str], num_rows: int = 8) -> dg.TableMetadataValue:
-    """The first rows of a JSONL table, cells cut to a readable length."""
-    from r3pp_core.jsonl import read_jsonl
-
+    """The first rows of a JSONL or Parquet table, cells cut to a readable length."""
     names = list(columns)
-    records = [
-        dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in islice(read_jsonl(table), num_rows)
-    ]
+    records = [dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in _head(table, num_rows)]
     schema = dg.TableSchema(columns=[dg.TableColumn(name) for name in names])
     return dg.MetadataValue.table(records=records, schema=schema)
+
+
+def _head(table: Path, num_rows: int) -> list[dict[str, Any]]:
+    if table.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(table) as file:
+            batch = next(file.iter_batches(batch_size=num_rows), None)
+        return [] if batch is None else batch.to_pylist()
+    from r3pp_core.jsonl import read_jsonl
+
+    return list(islice(read_jsonl(table), num_rows))
 
 
 def _cell(value: object) -> str:

@@ -8,7 +8,7 @@ from dagster._core.storage.dagster_run import DagsterRun
 
 from r3pp_assets.automation.jobs import PRODUCTION_LINE
 from r3pp_assets.automation.on_change import lost_runs
-from r3pp_assets.conditions import ON_CHANGE
+from r3pp_assets.conditions import _UNHANDLED, ON_CHANGE
 
 
 class Line:
@@ -82,14 +82,20 @@ class Line:
         return {key.to_user_string() for key in self.graph.get_all_asset_keys() if result.get_num_requested(key) > 0}
 
 
-@pytest.fixture
-def line(monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory):
     from r3pp_assets.definitions import defs
 
-    monkeypatch.setenv("R3PP_PROFILE", "smoke")
-    monkeypatch.setenv("R3PP_ROOT", str(tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("R3PP_PROFILE", "smoke")
+        patch.setenv("R3PP_ROOT", str(tmp_path_factory.mktemp("workspace")))
+        return defs()
+
+
+@pytest.fixture
+def line(definitions):
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Line(defs(), instance)
+        yield Line(definitions, instance)
 
 
 @pytest.fixture
@@ -106,6 +112,20 @@ def test_the_whole_production_line_and_no_experiment_has_the_condition(line):
     assert automated == line.keys
     assert all(line.graph.get(key).automation_condition == ON_CHANGE for key in automated)
     assert not any(key.path[0] == "experiment" for key in automated)
+
+
+def test_a_tick_asks_once_of_each_asset_what_changed(settled, monkeypatch):
+    """Not once for each way that leads down from it: the sensor ticks every half minute, day and night."""
+    asked, since = [], type(_UNHANDLED.change)
+    evaluate = since.evaluate
+
+    async def noting(condition, context):
+        asked.append(context.key)
+        return await evaluate(condition, context)
+
+    monkeypatch.setattr(since, "evaluate", noting)
+    settled.launched()
+    assert sorted(asked) == sorted(settled.keys)
 
 
 def test_what_was_never_made_waits_for_its_first_time_and_what_reads_it_follows(line):

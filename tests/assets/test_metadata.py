@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 
 from r3pp_assets.metadata import disk_use, materialization
@@ -133,6 +134,18 @@ def test_every_table_has_a_column_schema_that_names_the_columns_of_its_file(made
         assert all(column.description for column in schema.columns), group
 
 
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_an_index_shows_its_entries(made, kind):
+    shown = metadata_of(made, "index", kind)
+    entries = pq.read_table(made.paths.indices_dir / kind / "metadata.parquet")
+    schema = shown["dagster/column_schema"]
+    assert [column.name for column in schema.columns] == entries.column_names
+    assert all(column.description for column in schema.columns)
+    first = entries.slice(0, 8).to_pylist()
+    assert [record.data["image_path"] for record in shown["preview"].records] == [row["image_path"] for row in first]
+    assert shown["index_type"] == "Flat"
+
+
 def test_every_column_of_a_table_s_lineage_is_one_of_the_table_above(made):
     columns = {}
     for event in made.result.get_asset_materialization_events():
@@ -145,7 +158,7 @@ def test_every_column_of_a_table_s_lineage_is_one_of_the_table_above(made):
         for event in made.result.get_asset_materialization_events()
         if "dagster/column_lineage" in event.materialization.metadata
     }
-    assert {key.path[0] for key in lineages} == {"ocr", "unified", "merged"}
+    assert {key.path[0] for key in lineages} == {"ocr", "unified", "merged", "index"}
     for key, lineage in lineages.items():
         assert set(lineage) <= columns[key], key
         for above in (one for deps in lineage.values() for one in deps):

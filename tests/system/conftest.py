@@ -41,11 +41,14 @@ def run_demo(source: Path, root: Path, gate: Path = ANY_MODEL_PASSES) -> Demo:
     return Demo(root, source, result.returncode, result.stdout + result.stderr)
 
 
+def small_demo(source: Path, root: Path) -> Demo:
+    write_sample(source, SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
+    return run_demo(source, root)
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Demo:
-    source = tmp_path_factory.mktemp("source")
-    write_sample(source, SampleConfig(num_screens=6, num_charts=6, num_infographics=6))
-    return run_demo(source, tmp_path_factory.mktemp("workspace"))
+    return small_demo(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("workspace"))
 
 
 def free_port() -> int:

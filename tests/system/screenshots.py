@@ -11,13 +11,16 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from r3pp_assets.automation.why import WHY
 from r3pp_assets.demo import workspace_root
+from r3pp_core.champion.history import entries
 from r3pp_core.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import close, open_browser, start_ui, stop_ui
+from conftest import close, open_browser, small_demo, start_ui, stop_ui
 from driven_ui import DrivenUi
-from test_ui import LINEAGE, open_page
+from test_by_itself import LINE_S, add_picture, deploy_copy, settle
+from test_ui import LINEAGE, click, open_page
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 SETTLE_S = 6  # animations and graph layout
@@ -45,6 +48,7 @@ PAGES = {
     "champion": Page("/assets/champion?view=overview", ("card", "model_hash"), opens="card"),
     "automation": Page("/automation", ("weekly_retraining", "retraining_on_change")),
 }
+ROLLED_BACK = Page("/assets/champion?view=overview", ("card", "rolled back"), opens="card")
 CLOSED = Page("/assets/report?view=checks&checkDetail=robustness_above_base", ("has to be above",))
 
 
@@ -76,6 +80,30 @@ def look_at_the_gate(driven: DrivenUi) -> None:
     driven.wait_for(lambda: driven.status(run) in ("SUCCESS", "FAILURE"), "end of the report")
 
 
+def take_a_day(browser: WebDriver) -> None:
+    """A picture lands in the watched folder of a small line; its model becomes the champion, and is left again."""
+    folder = Path(tempfile.mkdtemp())
+    deployment, source = deploy_copy(small_demo(folder / "small", folder / "demo"), folder)
+    champions = Workspace(deployment.root).champion_dir
+    try:
+        add_picture(source, 1)
+        deployment.wait_for(lambda: len(entries(champions)) == 2, "champion", LINE_S)
+        settle(deployment)
+        whys = {tag["value"]: run["runId"] for run in deployment.runs() for tag in run["tags"] if tag["key"] == WHY}
+        (run,) = [run for why, run in whys.items() if "checkpoint/r3" in why]
+        browser.set_window_size(*HIGH)
+        open_page(browser, f"{deployment.address}/runs/{run}", "Success", "checkpoint__r3")
+        click(browser, "View tags and config")
+        take(browser, "why", HIGH)
+        back = {"champion": {"config": {"roll_back": True, "reason": "wrong on tables"}}}
+        run = deployment.launch("rollback", ["champion"], back)
+        deployment.wait_for(lambda: deployment.status(run) == "SUCCESS", "way back")
+        take_page(browser, deployment.address, "rolled_back", ROLLED_BACK)
+    finally:
+        deployment.stop()
+        shutil.rmtree(folder)
+
+
 def main(root: Path) -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     gate = Path(tempfile.mkdtemp()) / "gate.json"
@@ -97,6 +125,7 @@ def main(root: Path) -> None:
         shutil.copyfile(report, IMAGES.parent / "sample-report.html")
         browser.get(report.as_uri())
         take(browser, "report", (1150, 1500))
+        take_a_day(browser)
     finally:
         browser.quit()
         stop_ui(process)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import Demo
 from deployment import SERVICES, Deployment
 from PIL import Image, ImageDraw
 
@@ -30,19 +31,32 @@ GATE = '{"clean_margin": 1.01, "champion_margin": 1.01, "min_robustness_gain": 0
 SENSORS = ("new_source_data", "retraining_on_change")
 
 
-@pytest.fixture
-def deployed(demo, tmp_path):
-    root, source = tmp_path / "workspace", tmp_path / "source"
+def deploy_copy(demo: Demo, folder: Path) -> tuple[Deployment, Path]:
+    """The services of a copy of `demo`, with both sensors on, and the folder that they watch."""
+    root, source = folder / "workspace", folder / "source"
     shutil.copytree(demo.root, root, symlinks=True)
     shutil.copytree(demo.source, source)
-    (tmp_path / "gate.json").write_text(GATE)
+    (folder / "gate.json").write_text(GATE)
     deployment = Deployment(
         root,
         R3PP_PROFILE="smoke",
         R3PP_SOURCE=str(source),
-        R3PP_GATE=str(tmp_path / "gate.json"),
+        R3PP_GATE=str(folder / "gate.json"),
         R3PP_TICK_S=str(TICK_S),
     )
+    try:
+        for sensor in SENSORS:
+            deployment.turn_on(sensor)
+        deployment.wait_for(lambda: all(len(deployment.ticks(sensor)) > 2 for sensor in SENSORS), "ticks")
+    except BaseException:
+        deployment.stop()
+        raise
+    return deployment, source
+
+
+@pytest.fixture
+def deployed(demo, tmp_path):
+    deployment, source = deploy_copy(demo, tmp_path)
     yield deployment, source
     deployment.stop()
 
@@ -78,9 +92,6 @@ def kill_at_random(deployment: Deployment, rng: random.Random, gives_up: threadi
 def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, rounds):
     deployment, source = deployed
     paths = Workspace(deployment.root)
-    for sensor in SENSORS:
-        deployment.turn_on(sensor)
-    deployment.wait_for(lambda: all(len(deployment.ticks(sensor)) > 2 for sensor in SENSORS), "ticks")
     assert len(entries(paths.champion_dir)) == 1
 
     # A new picture: sensor, ingest, index, train, evaluate, gate, champion; whatever is killed meanwhile.

@@ -206,7 +206,7 @@ def test_a_training_s_curve_is_live_and_a_click_cancels_it(browser, ui, demo):
     first, drawn = step_shown(driven, run), curves(browser, ui)
     assert drawn, "numbers of observations are drawn"
     driven.wait_for(lambda: step_shown(driven, run) > first, "a later point of the curve")
-    assert curves(browser, ui) != drawn, "the picture has the later point too"
+    driven.wait_for(lambda: curves(browser, ui) != drawn, "picture with a later point")  # on a busy machine it lags
     assert driven.status(run) == "STARTED"
     terminate(browser, f"{ui}/runs/{run}")
     driven.wait_for(lambda: driven.status(run) == "CANCELED", "cancelled run")

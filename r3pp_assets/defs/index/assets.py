@@ -6,7 +6,8 @@ from pydantic import Field
 from r3pp_assets.conditions import ON_CHANGE
 from r3pp_assets.failures import user_errors
 from r3pp_assets.launchpad import refused_at_launch
-from r3pp_assets.metadata import materialization
+from r3pp_assets.lineage import index_lineage
+from r3pp_assets.metadata import materialization, preview
 from r3pp_assets.resources.launchers import USE_LAUNCHER, LauncherResource
 from r3pp_assets.resources.workspace import WorkspaceResource
 from r3pp_core import code_versions
@@ -18,6 +19,26 @@ PURPOSE = {
     "text": "What each train picture says, embedded by MiniLM: finds pictures that talk about the same thing.",
     "image": "How each train picture looks, embedded by CLIP: finds pictures that look alike.",
 }
+
+SHOWN = ["dataset", "image_path", "pseudo_text", "row_ids"]
+
+
+def entry_schema() -> dg.TableSchema:
+    """The columns of an index's metadata.parquet."""
+    from r3pp_core.ingest.schema import FIELDS
+
+    types = {
+        "row": ("number", "of the vector in vectors.npy and in the FAISS index"),
+        **{name: ("string", FIELDS[name]) for name in ("image_path", "image_sha256", "dataset", "pseudo_text")},
+        "row_ids": ("array", "the questions of merged/train that ask about this picture"),
+        "searchable": ("boolean", "false where there is no text to be found by"),
+    }
+    return dg.TableSchema(
+        [
+            dg.TableColumn(name, kind, about, constraints=dg.TableColumnConstraints(nullable=False))
+            for name, (kind, about) in types.items()
+        ]
+    )
 
 
 def require_known_type(config: "IndexAssetConfig") -> None:
@@ -55,6 +76,7 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
         launcher: LauncherResource,
     ) -> dg.MaterializeResult:
         from r3pp_core.retrieval.build import build_index
+        from r3pp_core.retrieval.search import METADATA
 
         with user_errors() as started:
             paths = workspace.paths
@@ -68,7 +90,13 @@ def index_asset(kind: str) -> dg.AssetsDefinition:
                 context.log.info,
                 launch=launcher.for_shards(config.use_launcher),
             )
-            return materialization(context, manifest, paths.indices_dir / kind, started, dict(manifest.details))
+            folder = paths.indices_dir / kind
+            tables = {
+                "preview": preview(folder / METADATA, SHOWN),
+                "dagster/column_schema": entry_schema(),
+                "dagster/column_lineage": index_lineage(),
+            }
+            return materialization(context, manifest, folder, started, {**manifest.details, **tables})
 
     return index
 
