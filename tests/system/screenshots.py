@@ -19,12 +19,12 @@ from r3pp_core.workspace import Workspace
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import close, open_browser, small_demo, start_ui, stop_ui
 from driven_ui import DrivenUi
-from test_by_itself import LINE_S, add_picture, deploy_copy, settle
+from test_by_itself import LINE_S, add_picture, assets_of, deploy_copy, settle
 from test_ui import LINEAGE, click, open_page
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 SETTLE_S = 6  # animations and graph layout
-WIDE, HIGH = (2400, 1300), (1500, 1100)
+WIDE, HIGH, LOW = (2400, 1300), (1500, 1100), (1500, 560)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ PAGES = {
     "champion": Page("/assets/champion?view=overview", ("card", "model_hash"), opens="card"),
     "automation": Page("/automation", ("weekly_retraining", "retraining_on_change")),
 }
-ROLLED_BACK = Page("/assets/champion?view=overview", ("card", "rolled back"), opens="card")
+ROLLED_BACK = Page(  # the top of its card
+    "/assets/champion?view=overview", ("card", "rolled back"), (1500, 1700), opens="card", crop=(0.09, 0.06, 0.91, 0.41)
+)
 CLOSED = Page("/assets/report?view=checks&checkDetail=robustness_above_base", ("has to be above",))
 
 
@@ -80,6 +82,10 @@ def look_at_the_gate(driven: DrivenUi) -> None:
     driven.wait_for(lambda: driven.status(run) in ("SUCCESS", "FAILURE"), "end of the report")
 
 
+def is_explained(run: dict) -> bool:
+    return any(tag["key"] == WHY for tag in run["tags"])
+
+
 def take_a_day(browser: WebDriver) -> None:
     """A picture lands in the watched folder of a small line; its model becomes the champion, and is left again."""
     folder = Path(tempfile.mkdtemp())
@@ -89,12 +95,11 @@ def take_a_day(browser: WebDriver) -> None:
         add_picture(source, 1)
         deployment.wait_for(lambda: len(entries(champions)) == 2, "champion", LINE_S)
         settle(deployment)
-        whys = {tag["value"]: run["runId"] for run in deployment.runs() for tag in run["tags"] if tag["key"] == WHY}
-        (run,) = [run for why, run in whys.items() if "checkpoint/r3" in why]
+        (run,) = [run["runId"] for run in deployment.runs() if "checkpoint/r3" in assets_of(run) and is_explained(run)]
         browser.set_window_size(*HIGH)
         open_page(browser, f"{deployment.address}/runs/{run}", "Success", "checkpoint__r3")
         click(browser, "View tags and config")
-        take(browser, "why", HIGH)
+        take(browser, "why", LOW)
         back = {"champion": {"config": {"roll_back": True, "reason": "wrong on tables"}}}
         run = deployment.launch("rollback", ["champion"], back)
         deployment.wait_for(lambda: deployment.status(run) == "SUCCESS", "way back")
