@@ -40,16 +40,16 @@ class TellingSensor(dg.AutomationConditionSensorDefinition):
 def lost_runs(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
     """A request for what is left of each run of the production line that should have been retried and was not; Dagster
     does not come back to it."""
-    keys, unchecked = PRODUCTION_LINE.resolve(graph), unchecked_assets(graph, instance)
     failed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE],
         tags={WILL_RETRY_TAG: "false"},
         updated_after=datetime.now(UTC) - LOOKED_BACK,
     )
-    for run in instance.get_runs(filters=failed):
-        told = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-        if not any(entry.dagster_event and entry.dagster_event.message == RETRY_FAILED for entry in told):
-            continue
+    lost = [run for run in instance.get_runs(filters=failed) if _was_not_retried(instance, run)]
+    if not lost:  # as at nearly every tick
+        return
+    keys, unchecked = PRODUCTION_LINE.resolve(graph), unchecked_assets(graph, instance)
+    for run in lost:
         selected = run.asset_selection or frozenset()
         left = sorted(key for key in selected if key in unchecked or not _was_made(instance, key, run))
         if left and selected <= keys:
@@ -59,6 +59,11 @@ def lost_runs(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> Iterator[d
                 run_config=dict(run.run_config),
                 tags={**GOES_ON, WHY: f"run {run.run_id[:8]} was lost, and no code server was there to try it again"},
             )
+
+
+def _was_not_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    told = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    return any(entry.dagster_event and entry.dagster_event.message == RETRY_FAILED for entry in told)
 
 
 def _was_made(instance: dg.DagsterInstance, key: dg.AssetKey, run: dg.DagsterRun) -> bool:
