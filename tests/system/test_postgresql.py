@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,28 +17,29 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-def server(tmp_path_factory):
-    """The address of an empty database on a server of its own, which runs as the user postgres."""
+def server():
+    """The address of an empty database on a server of its own, which runs as the user postgres.
+
+    Its files lie outside pytest's own folders, which only their owner may enter.
+    """
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
-    folder = tmp_path_factory.mktemp("postgresql")
-    for part in (folder, *folder.parents[:2]):
-        part.chmod(0o755)
-    data, port = folder / "data", str(free_port())
-    data.mkdir()
-    shutil.chown(data, "postgres")
+    port = str(free_port())
 
     def as_postgres(program, *arguments):
         command = ["runuser", "-u", "postgres", "--", str(programs / program), *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
 
-    as_postgres("initdb", "-D", str(data), "-A", "trust", "-E", "UTF8")
-    options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1"
-    as_postgres("pg_ctl", "-D", str(data), "-w", "-l", str(data / "log"), "-o", options, "start")
-    try:
-        as_postgres("createdb", "-h", "127.0.0.1", "-p", port, "dagster")
-        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/dagster"
-    finally:
-        as_postgres("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    with tempfile.TemporaryDirectory(prefix="r3pp-postgresql-") as folder:
+        shutil.chown(folder, "postgres")
+        data = f"{folder}/data"
+        as_postgres("initdb", "-D", data, "-A", "trust", "-E", "UTF8")
+        options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1"
+        as_postgres("pg_ctl", "-D", data, "-w", "-l", f"{data}/log", "-o", options, "start")
+        try:
+            as_postgres("createdb", "-h", "127.0.0.1", "-p", port, "dagster")
+            yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/dagster"
+        finally:
+            as_postgres("pg_ctl", "-D", data, "-m", "immediate", "stop")
 
 
 def with_postgres(text: str) -> str:
