@@ -65,7 +65,7 @@ def dataset_plots(results: Mapping[str, Any], dataset: str) -> dict[str, bytes]:
 def robustness_curves(results: Mapping[str, Any], dataset: str) -> bytes:
     """The primary metric over the damage level with its 95 % band: each main arm. PNG bytes."""
     metric = results["primary"][dataset]
-    figure, axes = _figure(3.5, 2.7)
+    figure, axes = _figure(3.5, 2.9)
     drawn: list[float] = []
     for arm, style in _ARM_STYLES.items():
         by_level = results["results"].get(dataset, {}).get(arm, {})
@@ -83,7 +83,7 @@ def robustness_curves(results: Mapping[str, Any], dataset: str) -> bytes:
     axes.set_ylabel(f"{metric_title(metric)} (%)")
     axes.grid(axis="y", color="#E3E3E3", linewidth=0.6)
     if drawn:
-        axes.legend(frameon=False, fontsize=8, loc="lower left")
+        _legend_above(figure)
     return _png(figure)
 
 
@@ -111,7 +111,7 @@ def operator_bars(results: Mapping[str, Any], dataset: str) -> bytes:
     titles = [name.replace("_", " ") for name in reversed(operators)]
     axes.set_yticks(range(len(operators)), titles)
     _finish_bars(axes, results["primary"][dataset])
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    _legend_above(figure)
     return _png(figure)
 
 
@@ -130,7 +130,7 @@ def reliability(results: Mapping[str, Any]) -> bytes:
     axes.set_xlabel("stated by the model")
     axes.set_ylabel("left by the damage")
     axes.grid(color="#E3E3E3", linewidth=0.6)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    _legend_above(figure)
     return _png(figure)
 
 
@@ -168,6 +168,11 @@ def _finish_bars(axes: "Axes", metric: str) -> None:
     axes.set_xlabel(f"{metric_title(metric)} (%)")
     axes.grid(axis="x", color="#E3E3E3", linewidth=0.6)
     axes.tick_params(axis="y", length=0)
+
+
+def _legend_above(figure: "Figure") -> None:
+    """Outside of the axes, where no curve and no bar can run below it."""
+    figure.legend(frameon=False, fontsize=7.5, ncols=2, loc="outside upper left", handlelength=2.2, columnspacing=1.0)
 
 
 def _figure(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:

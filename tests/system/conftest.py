@@ -1,5 +1,6 @@
 """A demo on a small source, its UI as real processes, and a real browser on it."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from r3pp_core.sample.config import SampleConfig
 from r3pp_core.sample.write import write_sample
 
 UI_START_S = 120
+FIRST_FILES = ("test_by_itself.py", "test_slurm.py")
 ANY_MODEL_PASSES = Path(__file__).parents[1] / "any_model_passes.json"
 
 
@@ -46,9 +48,33 @@ def small_demo(source: Path, root: Path) -> Demo:
     return run_demo(source, root)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files are handed out in this order: the longest first, beside it one that needs no demo."""
+    places = {name: place for place, name in enumerate(FIRST_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory) -> Demo:
-    return small_demo(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("workspace"))
+def finished_demo(tmp_path_factory, worker_id) -> Demo:
+    """Made by the first worker that needs it, and changed by none."""
+    folder = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        folder = folder.parent  # what pytest-xdist's workers have in common
+    told = folder / "demo.json"
+    with (folder / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            made = small_demo(folder / "source", folder / "workspace")
+            told.write_text(json.dumps({"exit_code": made.exit_code, "output": made.output}))
+    return Demo(folder / "workspace", folder / "source", **json.loads(told.read_text()))
+
+
+@pytest.fixture(scope="session")
+def demo(finished_demo, tmp_path_factory) -> Demo:
+    """A copy for the tests that change their workspace."""
+    root = tmp_path_factory.mktemp("copy") / "workspace"
+    shutil.copytree(finished_demo.root, root, symlinks=True)
+    return replace(finished_demo, root=root)
 
 
 def free_port() -> int:

@@ -55,8 +55,8 @@ def deploy_copy(demo: Demo, folder: Path) -> tuple[Deployment, Path]:
 
 
 @pytest.fixture
-def deployed(demo, tmp_path):
-    deployment, source = deploy_copy(demo, tmp_path)
+def deployed(finished_demo, tmp_path):
+    deployment, source = deploy_copy(finished_demo, tmp_path)
     yield deployment, source
     deployment.stop()
 

@@ -27,10 +27,10 @@ query ($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $select
 
 
 @pytest.fixture(scope="module")
-def deployed(demo, tmp_path_factory):
+def deployed(finished_demo, tmp_path_factory):
     root = tmp_path_factory.mktemp("services") / "workspace"
-    shutil.copytree(demo.root, root, symlinks=True)
-    deployment = Deployment(root, R3PP_PROFILE="smoke", R3PP_SOURCE=str(demo.source))
+    shutil.copytree(finished_demo.root, root, symlinks=True)
+    deployment = Deployment(root, R3PP_PROFILE="smoke", R3PP_SOURCE=str(finished_demo.source))
     yield deployment
     deployment.stop()
 

@@ -72,9 +72,9 @@ class Ui(DrivenUi):
 
 
 @pytest.fixture(scope="module")
-def ui(demo, tmp_path_factory):
+def ui(finished_demo, tmp_path_factory):
     root = tmp_path_factory.mktemp("survival") / "workspace"
-    shutil.copytree(demo.root, root)
+    shutil.copytree(finished_demo.root, root)
     ui = Ui(root)
     yield ui
     stop_ui(ui.process)
