@@ -42,12 +42,13 @@ demo: env
 ui: env
 	@R3PP_PROFILE=$(PROFILE) $(BIN)/r3pp ui --port $(or $(PORT),3000) $(if $(ROOT),--root "$(ROOT)")
 
-# On two cores at once, each test with one thread of torch; those that start processes or look for what is left of them alone.
-ALONE := tests/core/launch tests/core/training tests/faults
+# On two cores, each process with one thread of torch: two threads each would wait for one another's cores.
+PYTEST_BY_TWO := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# What starts launchers and ranks comes second, so that what the others leave in the environment does not reach it.
+LAUNCHING := tests/core/launch tests/core/training tests/faults
 test: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist loadfile tests/core tests/assets \
-	  $(addprefix --ignore ,$(filter tests/core/%,$(ALONE)))
-	$(BIN)/python -m pytest -m "not system" $(ALONE)
+	$(PYTEST_BY_TWO) -m "not system" tests/core tests/assets $(addprefix --ignore ,$(filter tests/core/%,$(LAUNCHING)))
+	$(PYTEST_BY_TWO) -m "not system" $(LAUNCHING)
 
 soak: dev
 	$(BIN)/python -m pytest tests/faults --rounds $(or $(ROUNDS),20)
@@ -55,7 +56,7 @@ soak: dev
 
 test-system: dev
 	./tests/system/install.sh
-	$(BIN)/python -m pytest -m system --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/system
+	$(PYTEST_BY_TWO) -m system --no-loadscope-reorder tests/system
 
 # Dagster's settings are the project's own, so that telemetry is off here too; its history is of no use.
 DG := VIRTUAL_ENV=$(CURDIR)/$(VENV) DAGSTER_HOME=$(CURDIR)/dagster_home R3PP_STORAGE=$(CURDIR)/build/dg $(BIN)/dg
