@@ -18,6 +18,7 @@ from conftest import Demo
 from deployment import SERVICES, Deployment
 from PIL import Image, ImageDraw
 
+from r3pp_assets.metadata import NOTHING
 from r3pp_core.champion.history import entries
 from r3pp_core.jsonl import read_jsonl
 from r3pp_core.workspace import Workspace
@@ -97,7 +98,7 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
     # A new picture: sensor, ingest, index, train, evaluate, gate, champion; whatever is killed meanwhile.
     seed = random.randrange(10**6)
     for number in range(rounds):
-        made_before = num_materializations(deployment)
+        made_before = num_made(deployment)
         question = add_picture(source, number)
         killed, gives_up = [], threading.Event()
         rng = random.Random(seed + number)
@@ -114,7 +115,7 @@ def test_a_new_picture_becomes_a_champion_and_a_worse_model_does_not(deployed, r
         assert sorted(killed) == sorted(SERVICES), f"in round {number} of seed {seed}"
         assert question in {row["question"] for row in read_jsonl(paths.merged("train"))}
         settle(deployment)
-        made = {name: n - made_before[name] for name, n in num_materializations(deployment).items()}
+        made = {name: n - made_before[name] for name, n in num_made(deployment).items()}
         told = f"round {number} of seed {seed}: {made}"
         for name in ("raw/chartqa", "ocr/chartqa", "merged/train", "checkpoint/r3", "evaluation/r3", "champion"):
             assert made[name] == 1, told
@@ -168,12 +169,22 @@ def assets_of(run: dict) -> list[str]:
     return ["/".join(key["path"]) for key in run["assetSelection"] or ()]
 
 
-def num_materializations(deployment: Deployment) -> Counter[str]:
-    """Of each asset so far, those of runs that failed later included."""
-    query = "query { assetNodes { assetKey { path } assetMaterializations(limit: 1000) { timestamp } } }"
+def num_made(deployment: Deployment) -> Counter[str]:
+    """How often each asset was made so far, by runs that failed later too.
+
+    Where a run is lost between an asset and its checks, another takes the asset up for them, and finds it as it was:
+    that one does not count.
+    """
+    query = """query { assetNodes { assetKey { path } assetMaterializations(limit: 1000) {
+      runId metadataEntries { label ... on TextMetadataEntry { text } } } } }"""
+    found_whole = {"label": "changed_since_last", "text": NOTHING}
+    for_lost = {run["runId"] for run in deployment.runs() if any("was lost" in tag["value"] for tag in run["tags"])}
     return Counter(
         {
-            "/".join(node["assetKey"]["path"]): len(node["assetMaterializations"])
+            "/".join(node["assetKey"]["path"]): sum(
+                made["runId"] not in for_lost or found_whole not in made["metadataEntries"]
+                for made in node["assetMaterializations"]
+            )
             for node in deployment.ask(query)["assetNodes"]
         }
     )
